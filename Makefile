@@ -1,0 +1,60 @@
+# Every target needs nothing before it but Python 3.11 or newer (`python3`, or PYTHON=...).
+# TORCH_INDEX=URL chooses where torch comes from; see README, "Install".
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+ARGS ?=
+
+.PHONY: demo serve test test-all check format bench bundle generated clean help
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.runtime: pyproject.toml constraints.txt docker/install-python.sh
+	PYTHON=$(PYTHON) docker/install-python.sh $(VENV)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt docker/install-python.sh
+	PYTHON=$(PYTHON) docker/install-python.sh $(VENV) dev
+	@touch $@ $(VENV)/.runtime
+
+tests/node/node_modules: tests/node/package.json tests/node/package-lock.json
+	@if command -v npm >/dev/null; then cd tests/node && npm ci --silent --no-audit --no-fund && touch node_modules; \
+	else echo "npm is absent: the FHIR validator's tests will be skipped"; fi
+
+demo: $(VENV)/.runtime   ## start the service, post a discharge summary and an H&P, print the risks, stop
+	$(BIN)/lang1 demo $(ARGS)
+
+serve: $(VENV)/.runtime   ## the same service, staying up on http://127.0.0.1:8000
+	$(BIN)/lang1 serve $(ARGS)
+
+test: $(VENV)/.dev tests/node/node_modules   ## the tests, under five minutes
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev tests/node/node_modules   ## the slow ones too
+	$(PYTEST) $(ARGS)
+
+check: $(VENV)/.dev   ## style, types, layers, generated files, known vulnerabilities
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
+
+format: $(VENV)/.dev   ## put the code into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generated: $(VENV)/.dev   ## rewrite the files and README parts that are made from code
+	$(BIN)/python -m docs.generate
+
+bench: $(VENV)/.dev   ## measure the packed pass against plain loops; writes bench/results/
+	$(BIN)/python -m bench.packed $(ARGS)
+
+bundle: $(VENV)/.dev   ## remake the demo bundle from nothing (about an hour and a half on two cores)
+	$(BIN)/lang1 train finetune --recipe demo --out lang1/demo_bundle $(ARGS)
+
+clean:           ## remove what the targets above made, but not the environment
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs lang1 into a virtual environment: the one script that make, CI and the images use.
+#
+#   docker/install-python.sh VENV EXTRAS     EXTRAS: "", "train" or "dev"
+#
+# PYTHON        interpreter that makes the environment            (python3)
+# TORCH_INDEX   package index to take torch from, e.g. the CPU builds' index of pytorch.org; empty: pip's own settings
+set -eu
+venv=$1
+extras=${2:-}
+root=$(cd "$(dirname "$0")/.." && pwd)
+[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+pip="$venv/bin/python -m pip --disable-pip-version-check install --quiet"
+
+# torch first and by its exact version: asked for as a range, pip may take a CUDA build of several gigabytes instead.
+torch=$(grep '^torch==' "$root/constraints.txt")
+if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '${torch#torch==}')" 2>/dev/null; then
+    $pip ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch"
+fi
+target=$root${extras:+[$extras]}
+$pip --constraint "$root/constraints.txt" --editable "$target"

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from lang1.calibration import (
+    calibration_line,
+    expected_calibration_error,
+    fit_calibrator,
+    perfect_ece_bound,
+)
+from lang1.discrimination import macro_auroc, macro_auroc_interval, soft_auroc
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(11)
+
+
+@pytest.mark.parametrize("decimals", [1, 12])
+def test_auroc_equals_scikit_learn_with_and_without_ties(rng: np.random.Generator, decimals: int) -> None:
+    labels = rng.integers(0, 2, 2000)
+    scores = np.round(rng.normal(labels * 0.7), decimals)
+    assert soft_auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_macro_auroc_equals_scikit_learn(rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 4, 3000)
+    logits = rng.normal(size=(3000, 4)) + np.eye(4)[labels]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert macro_auroc(p, labels) == pytest.approx(roc_auc_score(labels, p, multi_class="ovr"), abs=1e-12)
+
+
+def test_soft_labels_are_the_expectation_of_hard_ones(rng: np.random.Generator) -> None:
+    truth = rng.beta(1, 6, 4000)
+    scores = truth + rng.normal(scale=0.1, size=4000)
+    hard = np.mean([soft_auroc(scores, rng.random(4000) < truth) for _ in range(200)])
+    assert soft_auroc(scores, truth) == pytest.approx(hard, abs=0.002)
+
+
+def test_row_counts_equal_repeated_rows(rng: np.random.Generator) -> None:
+    labels, scores, counts = rng.integers(0, 2, 300), rng.normal(size=300), rng.integers(0, 4, 300)
+    repeated = soft_auroc(np.repeat(scores, counts), np.repeat(labels, counts))
+    assert soft_auroc(scores, labels, counts) == pytest.approx(repeated, abs=1e-12)
+
+
+def test_one_sided_labels_have_no_auroc() -> None:
+    assert np.isnan(soft_auroc([0.1, 0.4], [0, 0]))
+
+
+def test_interval_covers_and_narrows(rng: np.random.Generator) -> None:
+    def interval(n: int) -> float:
+        labels = rng.integers(0, 2, n)
+        scores = 1 / (1 + np.exp(-rng.normal(labels * 1.0)))
+        found = macro_auroc_interval(np.stack([1 - scores, scores], axis=1), labels, resamples=200)
+        assert found.low < 0.7602 < found.high  # Phi(1 / sqrt 2)
+        return found.high - found.low
+
+    assert interval(4000) < 0.6 * interval(1000)
+
+
+def test_calibrator_undoes_a_known_distortion(rng: np.random.Generator) -> None:
+    true_logits = rng.normal(size=(20_000, 4)) * 1.5
+    p = np.exp(true_logits) / np.exp(true_logits).sum(axis=1, keepdims=True)
+    labels = (rng.random((20_000, 1)) > p.cumsum(axis=1)).sum(axis=1)
+    shown = (true_logits - np.array([0.0, 0.5, -0.3, 0.2])) / 2.0
+    fitted = fit_calibrator(shown, labels)
+    assert fitted.scale == pytest.approx(2.0, abs=0.08)
+    assert fitted.offsets == pytest.approx((0.0, 0.5, -0.3, 0.2), abs=0.08)
+
+
+def test_calibrator_of_a_binary_task_is_platt_scaling(rng: np.random.Generator) -> None:
+    logit = rng.normal(size=5000) * 2
+    labels = (rng.random(5000) < 1 / (1 + np.exp(-(0.6 * logit - 1.2)))).astype(int)
+    fitted = fit_calibrator(np.stack([np.zeros(5000), logit], axis=1), labels, ridge=1e-6)
+    platt = LogisticRegression(C=1e8).fit(logit[:, None], labels)
+    assert fitted.scale == pytest.approx(platt.coef_[0, 0], abs=1e-3)
+    assert fitted.offsets[1] == pytest.approx(platt.intercept_[0], abs=1e-3)
+
+
+def test_an_option_that_never_occurs_stays_finite(rng: np.random.Generator) -> None:
+    fitted = fit_calibrator(rng.normal(size=(200, 5)), rng.integers(0, 3, 200))
+    assert all(np.isfinite(fitted.offsets))
+
+
+def test_ece_of_a_perfect_model_is_under_its_bound_and_of_a_wrong_one_is_not(rng: np.random.Generator) -> None:
+    p = rng.beta(1, 8, 20_000)
+    y = (rng.random(20_000) < p).astype(float)
+    bound = perfect_ece_bound(p, draws=200)
+    assert expected_calibration_error(p, y) <= bound < expected_calibration_error(np.minimum(1, p * 1.3), y)
+
+
+def test_calibration_line_finds_shift_and_stretch(rng: np.random.Generator) -> None:
+    logit = rng.normal(-2, 1.2, 40_000)
+    y = (rng.random(40_000) < 1 / (1 + np.exp(-logit))).astype(float)
+    shown = 1 / (1 + np.exp(-(logit - 0.7) / 1.25))
+    intercept, slope = calibration_line(shown, y)
+    assert (intercept, slope) == pytest.approx((0.7, 1.25), abs=0.06)

@@ -1,0 +1,1 @@
+"""Training: data, pretraining, finetuning, evaluation and retraining."""

@@ -1,0 +1,82 @@
+"""The model card: what the model is for, what it was trained on, what it measured, and where it must not be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lang1.note_types import NOTE_TYPES
+from lang1.tasks import TaskRegistry
+from training.recipe import Recipe
+
+
+def model_card(
+    recipe: Recipe, registry: TaskRegistry, parameters: int, data: Mapping[str, Any], report: Mapping[str, Any]
+) -> str:
+    """MODEL_CARD.md as text; every figure comes from `report`."""
+    head = f"# {recipe.name} {recipe.version}\n\n"
+    head += (
+        "**A demonstration. It was trained on invented patients of a simulator and must not be used for care.** Every answer "
+        "it gives is tagged as a test (HTEST).\n\n"
+        if recipe.demo
+        else ""
+    )
+    return head + "\n".join(
+        [
+            "## What it is\n",
+            f"A Llama-architecture decoder of {parameters / 1e6:.2f} million parameters, trained jointly on "
+            f"{len(registry)} tasks. It reads the first {recipe.max_note_tokens} tokens of a clinical note and answers one "
+            "multiple-choice question a task in a single packed forward pass. After the paper "
+            '"Generalist Foundation Models Are Not Clinical Enough for Hospital Operations" (arXiv 2511.13703).\n',
+            "## Intended use\n",
+            "Decision support for hospital operations: discharge planning, bed planning, case management, claim review. "
+            "A person decides. It is not a medical device, does not diagnose, and must not be used to deny, delay or end "
+            "care, to choose treatment, or on patients and note types it was not evaluated on.\n",
+            _tasks_table(registry),
+            "## Training data\n",
+            f"The synthetic hospital of this project (simulator {data.get('simulator_version', '?')}, "
+            f"seed {recipe.synth.seed}, {recipe.synth.patients:,} patients, {recipe.synth.first_year} to "
+            f"{recipe.synth.last_year}). No real patient is in it.\n",
+            *[_results(title, report[key], registry) for key, title in _SPLITS.items() if key in report],
+            "## Limits\n",
+            "- Notes of the simulator are simpler than a hospital's: these figures say that the pipeline works, not how it "
+            "would do on real notes.\n"
+            f"- What stands after the first {recipe.max_note_tokens} tokens is not read; an answer says how much was cut.\n"
+            "- A task asked of a note type it was not trained on is marked (`note_type_match: false`).\n"
+            "- No subgroup analysis yet; the simulator has no race, ethnicity or language.\n",
+            "## Remake\n",
+            "```\nlang1 train finetune --recipe demo --out lang1/demo_bundle\n```\n",
+        ]
+    )
+
+
+_SPLITS = {"test": "Held-out patients", "temporal_2024": "The later year 2024"}
+
+
+def _tasks_table(registry: TaskRegistry) -> str:
+    rows = ["| task | read from | options |", "|---|---|---|"]
+    for task in registry.values():
+        types = ", ".join(NOTE_TYPES[loinc].display if loinc in NOTE_TYPES else loinc for loinc in task.note_types)
+        rows.append(f"| `{task.name}` | {types} | {'; '.join(option.text for option in task.options)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _results(title: str, split: Mapping[str, Any], registry: TaskRegistry) -> str:
+    rows = [
+        f"## {title}\n",
+        "AUROC on drawn outcomes with its 95% interval; then AUROC against the true probabilities (soft labels) of the "
+        "model, a TF-IDF + logistic regression baseline, the visible ceiling (the best possible from the facts in the "
+        "tokens read) and the latent one (the true probabilities). ECE stands beside the 99th percentile of a perfectly "
+        "calibrated model on as many notes.\n",
+        "| task | notes | AUROC | soft: model | TF-IDF | visible | latent | ECE-15 (perfect, 99th) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in registry:
+        entry = split[name]
+        auroc, soft = entry["auroc"], entry.get("soft", {})
+        cells = [f"{soft[key]:.3f}" if key in soft else "" for key in ("model", "tfidf", "visible", "latent")]
+        rows.append(
+            f"| `{name}` | {entry['notes']:,} | {auroc['value']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f}) | "
+            f"{' | '.join(cells)} | {entry['ece_15']:.3f} ({entry['ece_15_perfect_99th']:.3f}) |"
+        )
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,128 @@
+"""A finetuning recipe: every choice of a run in one YAML file, validated before any work starts.
+
+Defaults are the paper's (5.4) where it gives them. A recipe that trains a small model from nothing needs others, and
+says so beside each.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lang1.errors import Lang1Error
+from training.synth.config import SynthConfig
+
+
+class RecipeError(Lang1Error):
+    """A recipe names an unknown key or an impossible combination; the message names the key."""
+
+    code = "invalid"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelShape(_Frozen):
+    """A Llama decoder's shape. `vocab_size` is asked of the tokenizer; the model takes what it gives."""
+
+    vocab_size: Annotated[int, Field(ge=300)]
+    hidden_size: Annotated[int, Field(ge=8)]
+    intermediate_size: Annotated[int, Field(ge=8)]
+    num_hidden_layers: Annotated[int, Field(ge=1)]
+    num_attention_heads: Annotated[int, Field(ge=1)]
+    num_key_value_heads: Annotated[int, Field(ge=1)]
+    max_position_embeddings: Annotated[int, Field(ge=64)] = 1024
+    rope_theta: float = 10_000.0
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelShape:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must divide by num_attention_heads {self.num_attention_heads}"
+            )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError("num_attention_heads must divide by num_key_value_heads")
+        if (self.hidden_size // self.num_attention_heads) % 2:
+            raise ValueError("the head size must be even for rotary embeddings")
+        return self
+
+
+class Optimization(_Frozen):
+    """AdamW with a cosine schedule. The paper's betas, eps and decay; its learning rate came from a search."""
+
+    steps: Annotated[int, Field(ge=1)]
+    """Optimizer steps."""
+    batch_tokens: Annotated[int, Field(ge=64)]
+    """Packed tokens a step, not padded."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    final_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-5
+    weight_decay: float = 0.02
+    max_gradient_norm: Annotated[float, Field(gt=0)] | None = None
+    """The paper does not clip when finetuning; a model trained from nothing needs it."""
+
+
+class Comprehension(_Frozen):
+    """A warm-up on what notes say: yes/no questions about recorded facts, packed as the tasks are."""
+
+    optimization: Optimization
+    questions_per_note: Annotated[int, Field(ge=1, le=32)]
+
+
+class Finetuning(_Frozen):
+    optimization: Optimization
+    answer_space: Literal["options", "vocabulary"] = "vocabulary"
+    """Cross-entropy of the answer letter over the task's options, or over all tokens (the paper's)."""
+    validate_every_steps: Annotated[int, Field(ge=1)] = 100
+    validation_notes: Annotated[int, Field(ge=1)] = 4000
+    patience_steps: Annotated[int, Field(ge=1)] = 300
+
+
+class Recipe(_Frozen):
+    """A whole run: data, tokenizer, model, warm-up, joint finetuning, bundle."""
+
+    name: str
+    version: str
+    demo: bool = False
+    seed: Annotated[int, Field(ge=0)] = 3407
+    """The paper's seed."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """bfloat16 is autocast: weights and optimizer stay float32."""
+    max_note_tokens: Annotated[int, Field(ge=16)] = 512
+    tokenizer_notes: Annotated[int, Field(ge=1)] = 20_000
+    model: ModelShape
+    synth: SynthConfig
+    comprehension: Comprehension | None = None
+    finetuning: Finetuning
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by name ("demo") or a YAML file by path. Raises RecipeError naming the key."""
+    source: Traversable = Path(name_or_path)
+    where = name_or_path
+    if not name_or_path.endswith((".yaml", ".yml")):
+        source = resources.files("training") / "recipes" / f"{name_or_path}.yaml"
+        if not source.is_file():
+            shipped = sorted(
+                p.name[:-5] for p in (resources.files("training") / "recipes").iterdir() if p.name[-5:] == ".yaml"
+            )
+            raise RecipeError(
+                f"no recipe {name_or_path!r}; shipped: {', '.join(shipped)}; or give a path to a .yaml file"
+            )
+        where = source.name
+    try:
+        return Recipe.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")), strict=False)
+    except (OSError, yaml.YAMLError) as error:
+        raise RecipeError(f"{where}: cannot be read as YAML ({type(error).__name__})") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise RecipeError(f"{where}: {key}: {first['msg']}") from None
