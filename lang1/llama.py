@@ -89,7 +89,11 @@ class LlamaConfig(BaseModel):
 
     def to_hf(self) -> dict[str, Any]:
         """A `config.json` that transformers loads as LlamaForCausalLM."""
-        return {"architectures": ["LlamaForCausalLM"], "torch_dtype": "float32", **self.model_dump(mode="json")}
+        fields = self.model_dump(mode="json")
+        # transformers warns of settings that a rope type does not read.
+        read = {"default": 2, "linear": 3, "llama3": 6}[self.rope_parameters.rope_type]
+        fields["rope_parameters"] = dict(list(fields["rope_parameters"].items())[:read])
+        return {"architectures": ["LlamaForCausalLM"], "dtype": "float32", **fields}
 
 
 def inverse_frequencies(config: LlamaConfig) -> Tensor:

@@ -131,6 +131,20 @@ class PromptEncoder:
             )
         return self._suffixes[key]
 
+    def kept_characters(self, text: str) -> float:
+        """Characters of a text that its first `max_note_tokens` ids cover; infinity when that is all of it."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return float(offsets[self.max_note_tokens - 1][1]) if len(offsets) > self.max_note_tokens else float("inf")
+
+    def with_registry(self, registry: TaskRegistry) -> PromptEncoder:
+        """The same tokenizer asking other questions."""
+        bos = self._tokenizer.id_to_token(self.bos_ids[0]) if self.bos_ids else None
+        return PromptEncoder(self._tokenizer, registry, self.max_note_tokens, bos)
+
+    def save(self, path: Path) -> None:
+        """Write the tokenizer as a Hugging Face `tokenizer.json`."""
+        self._tokenizer.save(str(path))
+
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 

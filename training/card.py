@@ -16,8 +16,8 @@ def model_card(
     """MODEL_CARD.md as text; every figure comes from `report`."""
     head = f"# {recipe.name} {recipe.version}\n\n"
     head += (
-        "**A demonstration. It was trained on invented patients of a simulator and must not be used for care.** Every answer "
-        "it gives is tagged as a test (HTEST).\n\n"
+        "**A demonstration. It was trained on invented patients of a simulator and must not be used for care.** Every "
+        "answer it gives is tagged as a test (HTEST).\n\n"
         if recipe.demo
         else ""
     )
@@ -25,13 +25,13 @@ def model_card(
         [
             "## What it is\n",
             f"A Llama-architecture decoder of {parameters / 1e6:.2f} million parameters, trained jointly on "
-            f"{len(registry)} tasks. It reads the first {recipe.max_note_tokens} tokens of a clinical note and answers one "
-            "multiple-choice question a task in a single packed forward pass. After the paper "
+            f"{len(registry)} tasks. It reads the first {recipe.max_note_tokens} tokens of a clinical note and answers "
+            "one multiple-choice question a task in a single packed forward pass. After the paper "
             '"Generalist Foundation Models Are Not Clinical Enough for Hospital Operations" (arXiv 2511.13703).\n',
             "## Intended use\n",
-            "Decision support for hospital operations: discharge planning, bed planning, case management, claim review. "
-            "A person decides. It is not a medical device, does not diagnose, and must not be used to deny, delay or end "
-            "care, to choose treatment, or on patients and note types it was not evaluated on.\n",
+            "Decision support for hospital operations: discharge planning, bed planning, case management, claim "
+            "review. A person decides. It is not a medical device, does not diagnose, and must not be used to deny, "
+            "delay or end care, to choose treatment, or on patients and note types it was not evaluated on.\n",
             _tasks_table(registry),
             "## Training data\n",
             f"The synthetic hospital of this project (simulator {data.get('simulator_version', '?')}, "
@@ -39,9 +39,10 @@ def model_card(
             f"{recipe.synth.last_year}). No real patient is in it.\n",
             *[_results(title, report[key], registry) for key, title in _SPLITS.items() if key in report],
             "## Limits\n",
-            "- Notes of the simulator are simpler than a hospital's: these figures say that the pipeline works, not how it "
-            "would do on real notes.\n"
-            f"- What stands after the first {recipe.max_note_tokens} tokens is not read; an answer says how much was cut.\n"
+            "- Notes of the simulator are simpler than a hospital's: these figures say that the pipeline works, not "
+            "how it would do on real notes.\n"
+            f"- What stands after the first {recipe.max_note_tokens} tokens is not read; an answer says how much was "
+            "cut.\n"
             "- A task asked of a note type it was not trained on is marked (`note_type_match: false`).\n"
             "- No subgroup analysis yet; the simulator has no race, ethnicity or language.\n",
             "## Remake\n",
@@ -66,17 +67,20 @@ def _results(title: str, split: Mapping[str, Any], registry: TaskRegistry) -> st
         f"## {title}\n",
         "AUROC on drawn outcomes with its 95% interval; then AUROC against the true probabilities (soft labels) of the "
         "model, a TF-IDF + logistic regression baseline, the visible ceiling (the best possible from the facts in the "
-        "tokens read) and the latent one (the true probabilities). ECE stands beside the 99th percentile of a perfectly "
-        "calibrated model on as many notes.\n",
+        "tokens read) and the latent one (the true probabilities). ECE stands beside the 99th percentile of a "
+        "perfectly calibrated model on as many notes.\n",
         "| task | notes | AUROC | soft: model | TF-IDF | visible | latent | ECE-15 (perfect, 99th) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in registry:
         entry = split[name]
         auroc, soft = entry["auroc"], entry.get("soft", {})
-        cells = [f"{soft[key]:.3f}" if key in soft else "" for key in ("model", "tfidf", "visible", "latent")]
+        cells = [
+            f"{soft[key]:.3f}" if soft.get(key) is not None else "" for key in ("model", "tfidf", "visible", "latent")
+        ]
+        measured = "{value:.3f} ({low:.3f} to {high:.3f})".format(**auroc) if None not in auroc.values() else "too few"
         rows.append(
-            f"| `{name}` | {entry['notes']:,} | {auroc['value']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f}) | "
-            f"{' | '.join(cells)} | {entry['ece_15']:.3f} ({entry['ece_15_perfect_99th']:.3f}) |"
+            f"| `{name}` | {entry['notes']:,} | {measured} | {' | '.join(cells)} | "
+            f"{entry['ece_15']:.3f} ({entry['ece_15_perfect_99th']:.3f}) |"
         )
     return "\n".join(rows) + "\n"

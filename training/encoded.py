@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from lang1.notes import ClinicalNote
 from lang1.prompt import PackedPrompt, PromptEncoder
-from lang1.tasks import TaskRegistry
 
 NO_LABEL = -1
+Labels = Mapping[str, npt.NDArray[np.int8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class EncodedNotes:
     """(N + 1,): note i is ids[offsets[i]:offsets[i + 1]]."""
     dropped_tokens: npt.NDArray[np.int32]
     note_types: tuple[str, ...]
-    labels: Mapping[str, npt.NDArray[np.int8]]
+    labels: Labels
 
     def __len__(self) -> int:
         return len(self.note_types)
@@ -41,18 +41,21 @@ class EncodedNotes:
             dropped_tokens=int(self.dropped_tokens[index]),
         )
 
+    def with_labels(self, labels: Labels) -> EncodedNotes:
+        """The same notes with other questions' labels."""
+        return replace(self, labels=labels)
+
     def labelled_tasks(self, index: int) -> list[str]:
         return [name for name, labels in self.labels.items() if labels[index] != NO_LABEL]
 
 
 def encode_notes(
     notes: Iterable[ClinicalNote],
-    labels: Mapping[str, npt.NDArray[np.int8]],
+    labels: Labels,
     encoder: PromptEncoder,
-    registry: TaskRegistry,
     advance: Callable[[int], None] = lambda _: None,
 ) -> EncodedNotes:
-    """Tokenise and cut notes. `labels` holds one int8 (N,) array a task of `registry`, in the notes' order."""
+    """Tokenise and cut notes. `labels` holds one int8 (N,) array a task, in the notes' order."""
     pieces: list[npt.NDArray[np.int32]] = []
     lengths: list[int] = []
     dropped: list[int] = []
@@ -64,11 +67,11 @@ def encode_notes(
         dropped.append(total - len(ids))
         types.append(note.note_type or "")
         advance(1)
-    assert all(len(labels[name]) == len(types) for name in registry), "one label a note and task"
+    assert all(len(column) == len(types) for column in labels.values()), "one label a note and task"
     return EncodedNotes(
         ids=np.concatenate(pieces) if pieces else np.zeros(0, np.int32),
         offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
         dropped_tokens=np.asarray(dropped, dtype=np.int32),
         note_types=tuple(types),
-        labels={name: labels[name] for name in registry},
+        labels=labels,
     )

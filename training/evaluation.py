@@ -26,6 +26,7 @@ from training.encoded import NO_LABEL, EncodedNotes
 from training.finetune import Logits, probabilities_of
 
 Floats = npt.NDArray[np.float64]
+Probabilities = npt.NDArray[np.float64] | npt.NDArray[np.floating[Any]]
 
 
 def calibrated(logits: Floats, calibrator: Calibrator) -> Floats:
@@ -57,7 +58,7 @@ def choose_thresholds(
 
 
 def labelled(notes: EncodedNotes, logits: Logits, name: str) -> npt.NDArray[np.bool_]:
-    return np.isfinite(logits[name]).all(axis=1) & (notes.labels[name] != NO_LABEL)
+    return np.asarray(np.isfinite(logits[name]).all(axis=1) & (notes.labels[name] != NO_LABEL))
 
 
 def adverse_probability(task: Task, probabilities: Floats) -> Floats:
@@ -71,9 +72,9 @@ def evaluate_split(
     calibrators: Mapping[str, Calibrator],
     thresholds: Mapping[str, OperatingThresholds],
     *,
-    truth: Mapping[str, Floats] | None = None,
-    visible: Mapping[str, Floats] | None = None,
-    baseline: Mapping[str, Floats] | None = None,
+    truth: Mapping[str, Probabilities] | None = None,
+    visible: Mapping[str, Probabilities] | None = None,
+    baseline: Mapping[str, Probabilities] | None = None,
 ) -> dict[str, Any]:
     """Every task's figures on one split. The optional mappings hold (N, K) probabilities in the notes' order."""
     report: dict[str, Any] = {}

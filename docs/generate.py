@@ -1,0 +1,61 @@
+"""Files and README parts that are made from code, so that no fact has two homes.
+
+    python -m docs.generate            rewrite what is stale
+    python -m docs.generate --check    exit 1 and name what is stale
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lang1.note_types import NOTE_TYPES
+from lang1.tasks import BUILT_IN
+from serve.settings import settings_markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def task_table() -> str:
+    rows = ["| task | read from | question's options | label |", "|---|---|---|---|"]
+    for task in BUILT_IN.values():
+        notes = ", ".join(NOTE_TYPES[loinc].display for loinc in task.note_types)
+        options = "; ".join(f"{letter} {option.text}" for letter, option in zip(task.letters, task.options, strict=True))
+        rows.append(f"| `{task.name}` | {notes} | {options} | {task.description} |")
+    return "\n".join(rows)
+
+
+def between(text: str, name: str, content: str) -> str:
+    """`text` with what stands between the two comment lines of part `name` replaced."""
+    start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+    head, rest = text.split(start)
+    _, tail = rest.split(end)
+    return f"{head}{start}\n{content}\n{end}{tail}"
+
+
+def generated() -> dict[Path, str]:
+    readme = ROOT / "README.md"
+    return {
+        ROOT / "docs" / "settings.md": settings_markdown(),
+        readme: between(readme.read_text(encoding="utf-8"), "tasks", task_table()),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    stale = [
+        path
+        for path, content in generated().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != content
+    ]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is stale; run `make generated`", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(generated()[path], encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""From a DocumentReference's attachments to plain text: choice, fetching, charset, parsing in a killable process."""

@@ -1,0 +1,54 @@
+"""`lang1`: serve, score, data, train, bundle. Exit codes: 0 done, 1 the work failed, 2 the call was wrong."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from lang1 import __version__
+from lang1.cli import bundle, data, demo, score, serve, train
+
+app = typer.Typer(
+    name="lang1",
+    help="Score clinical notes for operational risks, on your own machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve.serve)
+app.command("score")(score.score)
+app.command("demo")(demo.demo)
+app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
+app.add_typer(bundle.app, name="bundle")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lang1 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Score clinical notes for operational risks, on your own machines."""
+
+
+def main() -> None:
+    """Entry point: coded errors become one line on standard error and exit code 1, never a traceback."""
+    from lang1.errors import Lang1Error
+
+    try:
+        app()
+    except Lang1Error as error:
+        typer.echo(f"lang1: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

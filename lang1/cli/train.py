@@ -1,0 +1,34 @@
+"""`lang1 train`: make a model bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Train a model bundle.", no_args_is_help=True)
+
+
+@app.command()
+def finetune(
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write; an older bundle there is replaced.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name or a YAML file.")] = "demo",
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Folder for data and intermediate results, kept and reused.", show_default="temporary"),
+    ] = None,
+) -> None:
+    """Joint multi-task finetuning: data, tokenizer, model, calibration, evaluation and card, sealed as a bundle."""
+    import tempfile
+
+    from training.pipeline import run_recipe
+    from training.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    if work is not None:
+        bundle = run_recipe(chosen, out, work, say=lambda line: typer.echo(line, err=True))
+    else:
+        with tempfile.TemporaryDirectory(prefix="lang1-train-") as scratch:
+            bundle = run_recipe(chosen, out, Path(scratch), say=lambda line: typer.echo(line, err=True))
+    typer.echo(f"{bundle.manifest.name} {bundle.manifest.version} written to {out}, sha256 {bundle.sha256}")

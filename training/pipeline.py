@@ -1,0 +1,276 @@
+"""A recipe, start to end: data, tokenizer, model, warm-up, joint finetuning, calibration, evaluation, bundle."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_model, save_file, save_model
+
+from lang1.bundle import CARD, REPORT, Bundle, write_bundle
+from lang1.llama import PackedLlama
+from lang1.notes import ClinicalNote, clean_text
+from lang1.prompt import PromptEncoder
+from lang1.scores import Calibrator, OperatingThresholds
+from lang1.tasks import BUILT_IN, TaskRegistry
+from training.baseline import fit_and_score
+from training.card import model_card
+from training.comprehension import probe_labels, probes
+from training.encoded import NO_LABEL, EncodedNotes, encode_notes
+from training.evaluation import choose_thresholds, evaluate_split, fit_calibrators, rounded
+from training.finetune import Logits, TrainingHistory, predict_logits, steps_of_rows, task_aurocs, train
+from training.initial import fresh_model
+from training.recipe import Optimization, Recipe
+from training.synth.arrow import Table
+from training.synth.ceiling import latent_probabilities, visible_probabilities
+from training.synth.config import SynthConfig
+from training.synth.generate import MANIFEST_FILE, Manifest, labelled, read_notes, write_dataset
+from training.tokenizer import BOS_TOKEN, train_tokenizer
+
+Say = Callable[[str], None]
+TEST_SPLITS = ("test", "temporal_2024")
+BASELINE_NOTES = 30_000
+"""Training notes of the TF-IDF baseline: its AUROC has flattened by then, and more would not fit a small machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split's rows and their encoded notes, in the same order."""
+
+    table: Table
+    notes: EncodedNotes
+
+
+def run_recipe(recipe: Recipe, out: Path, work: Path, say: Say = print, registry: TaskRegistry = BUILT_IN) -> Bundle:
+    """Train the recipe's model and seal it as a bundle at `out`. `work` keeps data, reused when it fits the recipe."""
+    work.mkdir(parents=True, exist_ok=True)
+    manifest = prepare_data(recipe.synth, work / "data", say)
+    data = work / "data"
+    encoder = make_encoder(recipe, registry, data, say)
+    model = fresh_model(recipe.model, encoder.vocab_size, recipe.seed)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    say(f"model: {parameters / 1e6:.2f} M parameters, vocabulary {encoder.vocab_size}")
+    validation = load_split(data, ("val",), encoder, registry)
+    finished = work / "finetuned.safetensors"
+    record = work / "finetuned.json"
+    key = json.dumps([recipe.model_dump(mode="json"), manifest.notes_sha256], sort_keys=True)
+    if record.exists() and json.loads(record.read_text(encoding="utf-8"))["key"] == key:
+        say(f"model: finetuned weights taken from {finished}")
+        load_model(model, str(finished))
+        phases = json.loads(record.read_text(encoding="utf-8"))["phases"]
+    else:
+        phases = fit(recipe, model, encoder, load_split(data, ("train",), encoder, registry), validation, say)
+        save_model(model, str(finished))
+        record.write_text(json.dumps({"key": key, "phases": phases}), encoding="utf-8")
+
+    # The bundle keeps bfloat16 weights; everything that is measured is measured on them.
+    model.load_state_dict({name: tensor.bfloat16().float() for name, tensor in model.state_dict().items()})
+    validation_logits = predict_logits(model, validation.notes, encoder)
+    calibrators = fit_calibrators(registry, validation_logits, validation.notes)
+    thresholds = choose_thresholds(registry, validation_logits, validation.notes, calibrators)
+    say(f"evaluating on {', '.join(TEST_SPLITS)}")
+    report = rounded(_evaluate(registry, data, model, encoder, calibrators, thresholds))
+    training = _training_record(recipe, manifest, parameters, phases)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = Path(scratch)
+        _write_model_files(files, model, encoder)
+        (files / REPORT).write_text(json.dumps({"training": training, **report}, indent=2) + "\n", encoding="utf-8")
+        card = model_card(recipe, registry, parameters, training["data"], report)
+        (files / CARD).write_text(card, encoding="utf-8")
+        return write_bundle(
+            out, files, name=recipe.name, version=recipe.version, demo=recipe.demo, base="random initialisation",
+            max_note_tokens=recipe.max_note_tokens, bos_token=BOS_TOKEN, registry=registry, calibrators=calibrators,
+            thresholds=thresholds, training=training, evaluation=_summary(report),
+        )  # fmt: skip
+
+
+def prepare_data(config: SynthConfig, folder: Path, say: Say) -> Manifest:
+    """The recipe's synthetic hospital in `folder`: made there, or taken as it is when its manifest fits."""
+    path = folder / MANIFEST_FILE
+    if path.exists():
+        found = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        if found.config == config:
+            say(f"data: {found.notes:,} notes taken from {folder}")
+            return found
+    made = write_dataset(config, folder)
+    say(f"data: {made.notes:,} notes of {made.patients:,} invented patients written to {folder}")
+    return made
+
+
+def make_encoder(recipe: Recipe, registry: TaskRegistry, data: Path, say: Say) -> PromptEncoder:
+    """A tokenizer trained on notes of the train split and on the tasks' questions."""
+    table = read_notes(data, ["train"], ["text"]).slice(0, recipe.tokenizer_notes)
+    texts = [clean_text(text) for text in table["text"].to_pylist()]
+    # A question must cost few tokens: it is read with every note.
+    questions = [task.suffix(loinc) for task in registry.values() for loinc in (*task.note_types, None)]
+    say(f"tokenizer: trained on {len(texts):,} notes")
+    tokenizer = train_tokenizer([*texts, *questions * max(1, len(texts) // 50)], recipe.model.vocab_size)
+    return PromptEncoder(tokenizer, registry, recipe.max_note_tokens, BOS_TOKEN)
+
+
+def load_split(data: Path, splits: tuple[str, ...], encoder: PromptEncoder, registry: TaskRegistry) -> Split:
+    """A split's notes through the encoder that serving uses."""
+    table = read_notes(data, list(splits))
+    labels = {name: table[f"label_{name}"].to_numpy().astype(np.int8) for name in registry}
+    return Split(table, encode_notes(clinical_notes(table), labels, encoder))
+
+
+def clinical_notes(table: Table) -> Iterator[ClinicalNote]:
+    for note_id, text, loinc in zip(
+        table["note_id"].to_pylist(), table["text"].to_pylist(), table["note_type"].to_pylist(), strict=True
+    ):
+        yield ClinicalNote(note_id, clean_text(text), loinc)
+
+
+def kept_characters(table: Table, encoder: PromptEncoder) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """How many characters of each cleaned note the model reads; infinite for a note that is read whole."""
+    return np.asarray([encoder.kept_characters(note.text) for note in clinical_notes(table)])
+
+
+def fit(
+    recipe: Recipe, model: PackedLlama, encoder: PromptEncoder, training: Split, validation: Split, say: Say
+) -> dict[str, Any]:
+    """The warm-up, if the recipe has one, then joint finetuning with early stopping on the mean AUROC over tasks.
+
+    Returns what each phase measured, ready for JSON."""
+    histories: dict[str, TrainingHistory] = {}
+    rng = np.random.default_rng(recipe.seed)
+    if recipe.comprehension is not None:
+        plan = recipe.comprehension.optimization
+        questions = probes()
+        reader = encoder.with_registry(questions)
+        labels = probe_labels(np.asarray(training.notes.note_types), training.table["told"].to_pylist())
+        rows = steps_of_rows(
+            training.notes.with_labels(labels), reader, plan.batch_tokens, rng, recipe.comprehension.questions_per_note
+        )
+        say(f"comprehension: {plan.steps} steps on {len(questions)} probes")
+        histories["comprehension"] = train(
+            model, rows, plan, precision=recipe.precision, answer_space="options", log=_logger(plan, say)
+        )
+    finetuning = recipe.finetuning
+    plan = finetuning.optimization
+    picked = np.random.default_rng(recipe.seed).permutation(len(validation.notes))[: finetuning.validation_notes]
+
+    def validate() -> dict[str, float]:
+        logits = predict_logits(model, validation.notes, encoder, precision=recipe.precision, indices=picked)
+        aurocs = task_aurocs(logits, validation.notes)
+        say("validation: " + "  ".join(f"{name} {value:.3f}" for name, value in aurocs.items()))
+        return {"score": float(np.mean(list(aurocs.values()))), **aurocs}
+
+    say(f"finetuning: {plan.steps} steps")
+    histories["finetuning"] = train(
+        model,
+        steps_of_rows(training.notes, encoder, plan.batch_tokens, rng),
+        plan,
+        precision=recipe.precision,
+        answer_space=finetuning.answer_space,
+        validate_every_steps=finetuning.validate_every_steps,
+        patience_steps=finetuning.patience_steps,
+        validate=validate,
+        log=_logger(plan, say),
+    )
+    return {
+        name: {
+            "notes_seen": history.notes_seen,
+            "tokens_seen": history.tokens_seen,
+            "minutes": round(history.seconds / 60, 1),
+            "best_step": history.best_step,
+            "validations": rounded(history.validations, 4),
+        }
+        for name, history in histories.items()
+    }
+
+
+def _evaluate(
+    registry: TaskRegistry,
+    data: Path,
+    model: PackedLlama,
+    encoder: PromptEncoder,
+    calibrators: Mapping[str, Calibrator],
+    thresholds: Mapping[str, OperatingThresholds],
+) -> dict[str, Any]:
+    """The report of every test split. All are scored together, so that the baseline is fitted once."""
+    rows = load_split(data, TEST_SPLITS, encoder, registry)
+    logits = predict_logits(model, rows.notes, encoder)
+    truth = latent_probabilities(rows.table)
+    visible = visible_probabilities(rows.table, kept_characters(rows.table, encoder))
+    baseline = _baseline(registry, data, rows.table, encoder)
+    split_of_row = np.asarray(rows.table["split"].to_pylist())
+    report: dict[str, Any] = {}
+    for split in TEST_SPLITS:
+        here = split_of_row == split
+        labels = {name: np.where(here, column, NO_LABEL).astype(np.int8) for name, column in rows.notes.labels.items()}
+        report[split] = evaluate_split(
+            registry, rows.notes.with_labels(labels), logits, calibrators, thresholds,
+            truth=truth, visible=visible, baseline=baseline,
+        )  # fmt: skip
+    return report
+
+
+def _logger(plan: Optimization, say: Say, every: int = 50) -> Callable[[dict[str, float]], None]:
+    losses: list[float] = []
+    started = time.monotonic()
+
+    def log(entry: dict[str, float]) -> None:
+        losses.append(entry["loss"])
+        step = int(entry["step"])
+        if step % every == 0 or step == plan.steps:
+            pace = (time.monotonic() - started) / step
+            left_min = pace * (plan.steps - step) / 60
+            mean = np.mean(losses[-every:])
+            say(f"step {step}/{plan.steps}  loss {mean:.4f}  {pace:.2f} s/step  {left_min:.0f} min left")
+
+    return log
+
+
+def _baseline(registry: TaskRegistry, data: Path, table: Table, encoder: PromptEncoder) -> Logits:
+    """TF-IDF + logistic regression of every task, reading no more of a note than the model does: (N, K), NaN rows."""
+    columns = ["text", *(f"label_{name}" for name in registry)]
+    train_rows = read_notes(data, ["train"], columns)
+    words = encoder.max_note_tokens  # generous: a word is at least a token
+    found: Logits = {}
+    for task in registry.values():
+        mask = table[f"label_{task.name}"].to_numpy() >= 0
+        scores = fit_and_score(task, labelled(train_rows, task).slice(0, BASELINE_NOTES), labelled(table, task), words)
+        found[task.name] = np.full((table.num_rows, len(task.options)), np.nan)
+        found[task.name][mask] = scores
+    return found
+
+
+def _training_record(recipe: Recipe, manifest: Manifest, parameters: int, phases: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "parameters": parameters,
+        "torch": torch.__version__.split("+")[0],
+        "data": {
+            "simulator_version": manifest.simulator_version,
+            "notes_sha256": manifest.notes_sha256,
+            "notes_by_split": manifest.notes_by_split,
+            "class_ratios": manifest.class_ratios,
+        },
+        "phases": phases,
+    }
+
+
+def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What `lang1 bundle inspect` shows; the whole report is the bundle's evaluation.json."""
+    return {
+        split: {task: {"auroc": entry["auroc"]} for task, entry in tasks.items()} for split, tasks in report.items()
+    }
+
+
+def _write_model_files(folder: Path, model: PackedLlama, encoder: PromptEncoder) -> None:
+    tensors = {
+        name: tensor.bfloat16().contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = model.config.to_hf() | {"dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    encoder.save(folder / "tokenizer.json")
