@@ -82,7 +82,7 @@ def macro_auroc_interval(
         kept = [value for value in per_class if not np.isnan(value)]
         values[i] = np.mean(kept) if kept else np.nan
     value = macro_auroc(probabilities, labels)
-    half = 1.96 * float(np.nanstd(values))
+    half = 1.96 * float(np.nanstd(values)) if np.isfinite(values).any() else float("nan")
     return Interval(value, max(0.0, value - half), min(1.0, value + half))
 
 

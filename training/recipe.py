@@ -123,6 +123,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     except (OSError, yaml.YAMLError) as error:
         raise RecipeError(f"{where}: cannot be read as YAML ({type(error).__name__})") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt key also misses its right spelling; the wrong one is the better thing to name.
+        first = min(error.errors(include_url=False), key=lambda entry: entry["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise RecipeError(f"{where}: {key}: {first['msg']}") from None

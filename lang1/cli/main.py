@@ -40,14 +40,15 @@ def _options(
 
 
 def main() -> None:
-    """Entry point: coded errors become one line on standard error and exit code 1, never a traceback."""
+    """Entry point: a coded error becomes one line on standard error, never a traceback. A wrong recipe, task or
+    settings file is a wrong call (2); anything else is failed work (1)."""
     from lang1.errors import Lang1Error
 
     try:
         app()
     except Lang1Error as error:
         typer.echo(f"lang1: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if error.code in {"invalid", "not-found"} else 1)
 
 
 if __name__ == "__main__":
