@@ -1,7 +1,7 @@
 """Files and README parts that are made from code, so that no fact has two homes.
 
-    python -m docs.generate            rewrite what is stale
-    python -m docs.generate --check    exit 1 and name what is stale
+python -m docs.generate            rewrite what is stale
+python -m docs.generate --check    exit 1 and name what is stale
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def task_table() -> str:
     rows = ["| task | read from | question's options | label |", "|---|---|---|---|"]
     for task in BUILT_IN.values():
         notes = ", ".join(NOTE_TYPES[loinc].display for loinc in task.note_types)
-        options = "; ".join(f"{letter} {option.text}" for letter, option in zip(task.letters, task.options, strict=True))
+        options = "; ".join(
+            f"{letter} {option.text}" for letter, option in zip(task.letters, task.options, strict=True)
+        )
         rows.append(f"| `{task.name}` | {notes} | {options} | {task.description} |")
     return "\n".join(rows)
 

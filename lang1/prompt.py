@@ -131,10 +131,14 @@ class PromptEncoder:
             )
         return self._suffixes[key]
 
+    def token_ends(self, text: str) -> list[int]:
+        """For every token of a whole text, the character offset where it ends."""
+        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
     def kept_characters(self, text: str) -> float:
         """Characters of a text that its first `max_note_tokens` ids cover; infinity when that is all of it."""
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return float(offsets[self.max_note_tokens - 1][1]) if len(offsets) > self.max_note_tokens else float("inf")
+        ends = self.token_ends(text)
+        return float(ends[self.max_note_tokens - 1]) if len(ends) > self.max_note_tokens else float("inf")
 
     def with_registry(self, registry: TaskRegistry) -> PromptEncoder:
         """The same tokenizer asking other questions."""

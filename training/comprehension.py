@@ -7,16 +7,22 @@ what the simulator told; in a hospital, problem lists and coded diagnoses can pl
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from lang1.notes import clean_text
+from lang1.prompt import PromptEncoder
 from lang1.tasks import Horizon, Option, Task, TaskRegistry
-from training.encoded import NO_LABEL
+from training.encoded import NO_LABEL, EncodedNotes
+from training.finetune import Row
+from training.recipe import Comprehension
+from training.synth.arrow import Table
 from training.synth.slots import SLOTS, UNTOLD, Slot
 
-Labels = dict[str, npt.NDArray[np.int8]]
+NO_PROBE = -2
 
 
 class Probe(Task):
@@ -62,22 +68,97 @@ def _name(loinc: str, slot: Slot) -> str:
     return f"probe_{loinc.split('-')[0]}_{words}"[:62]
 
 
-def probe_labels(note_types: npt.NDArray[np.str_], told: list[list[int]]) -> Labels:
-    """int8 (N,) a probe: the value that the note tells, the "not stated" option, or NO_LABEL for other note types.
+@dataclass(frozen=True, slots=True)
+class ToldFacts:
+    """What N notes tell, by probe. `value` int8 (N, P): the told value, UNTOLD, or NO_PROBE for another note type;
+    `token` int32 (N, P): the note token with which the statement is complete."""
 
-    A fact with two places in a note (history and background) is stated where either tells it, the first one deciding.
+    names: tuple[str, ...]
+    value: npt.NDArray[np.int8]
+    token: npt.NDArray[np.int32]
+    not_stated: npt.NDArray[np.int8]
+    """(P,): the option that stands for "not stated"."""
+
+    def labels(self, rows: npt.NDArray[np.intp], tokens: npt.NDArray[np.intp]) -> npt.NDArray[np.int8]:
+        """(len(rows), P) labels when only the first `tokens` tokens of each row are read; NO_LABEL where not asked."""
+        value = self.value[rows]
+        read = (value != UNTOLD) & (self.token[rows] < tokens[:, None])
+        return np.where(value == NO_PROBE, NO_LABEL, np.where(read, value, self.not_stated)).astype(np.int8)
+
+
+def told_facts(table: Table, encoder: PromptEncoder) -> ToldFacts:
+    """What the notes of a dataset table (text, note_type, told, ends) tell, and by which token.
+
+    A fact with two places in a note (history and background) is stated where either tells it, the earlier one deciding.
     """
-    labels: Labels = {name: np.full(len(note_types), NO_LABEL, dtype=np.int8) for name in probes()}
-    for loinc, slots in SLOTS.items():
-        rows = np.flatnonzero(note_types == loinc)
-        if not len(rows):
-            continue
-        said: npt.NDArray[Any] = np.asarray([told[i] for i in rows], dtype=np.int8)
-        for index, slot in enumerate(slots):
-            column = labels[_name(loinc, slot)]
-            not_stated = slot.channel().shape[0]
-            known = said[:, index] != UNTOLD
-            current = column[rows]
-            undecided = (current == NO_LABEL) | (current == not_stated)
-            column[rows] = np.where(undecided, np.where(known, said[:, index], not_stated), current)
-    return labels
+    registry = probes()
+    column = {name: index for index, name in enumerate(registry)}
+    value = np.full((table.num_rows, len(registry)), NO_PROBE, dtype=np.int8)
+    token = np.zeros((table.num_rows, len(registry)), dtype=np.int32)
+    columns = (table[name].to_pylist() for name in ("text", "note_type", "told", "ends"))
+    for row, (text, loinc, told, ends) in enumerate(zip(*columns, strict=True)):
+        at = np.searchsorted(encoder.token_ends(clean_text(text)), ends)
+        for slot, said, place in zip(SLOTS[loinc], told, at.tolist(), strict=True):
+            p = column[_name(loinc, slot)]
+            earlier = said != UNTOLD and (value[row, p] < 0 or place < token[row, p])
+            if value[row, p] == NO_PROBE or earlier:
+                value[row, p], token[row, p] = said, place
+    options = np.asarray([len(probe.options) - 1 for probe in registry.values()], dtype=np.int8)
+    return ToldFacts(tuple(registry), value, token, options)
+
+
+def comprehension_steps(
+    notes: EncodedNotes,
+    facts: ToldFacts,
+    encoder: PromptEncoder,
+    plan: Comprehension,
+    rng: np.random.Generator,
+) -> Iterator[list[Row]]:
+    """Steps of notes cut short, with probes about what the kept part says; half of them about facts it states.
+
+    The cut grows over the run from `first_note_tokens` to the whole note: over a short text attention finds what a
+    question is about within a few hundred steps, over a long one it stays at the marginals for thousands.
+    """
+    lengths = np.diff(notes.offsets)
+    step = 0
+    while True:
+        for order in _batches(rng.permutation(len(notes)), 512):
+            pending = list(order)
+            while pending:
+                share = min(1.0, step / max(1, plan.grow_steps))
+                longest = plan.first_note_tokens + share * (encoder.max_note_tokens - plan.first_note_tokens)
+                rows: list[Row] = []
+                tokens = 0
+                while pending and tokens < plan.optimization.batch_tokens:
+                    index = int(pending.pop())
+                    cut = min(int(lengths[index]), int(longest * rng.uniform(0.6, 1.0)))
+                    row = _probe_row(notes, facts, encoder, index, cut, plan.questions_per_note, rng)
+                    rows.append(row)
+                    tokens += row.prompt.total_tokens
+                if tokens < plan.optimization.batch_tokens / 2:
+                    break  # the rest of a shuffle is too small for a step
+                step += 1
+                yield rows
+
+
+def _batches(order: npt.NDArray[np.intp], size: int) -> Iterator[npt.NDArray[np.intp]]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _probe_row(
+    notes: EncodedNotes,
+    facts: ToldFacts,
+    encoder: PromptEncoder,
+    index: int,
+    cut: int,
+    questions: int,
+    rng: np.random.Generator,
+) -> Row:
+    labels = facts.labels(np.asarray([index]), np.asarray([cut]))[0]
+    stated = rng.permutation(np.flatnonzero((labels != NO_LABEL) & (labels != facts.not_stated)))
+    absent = rng.permutation(np.flatnonzero(labels == facts.not_stated))
+    told = stated[: max(questions - len(absent), questions * 2 // 3)]
+    asked = np.sort(np.concatenate([told, absent[: questions - len(told)]]))
+    prompt = notes.prompt(index, [facts.names[int(p)] for p in asked], encoder, max_tokens=cut)
+    return Row(prompt, tuple(int(labels[p]) for p in asked))

@@ -29,10 +29,15 @@ class EncodedNotes:
     def __len__(self) -> int:
         return len(self.note_types)
 
-    def prompt(self, index: int, tasks: Sequence[str], encoder: PromptEncoder) -> PackedPrompt:
-        """The packed prompt of note `index` for the named tasks: the same ids that `encoder.encode` gives."""
+    def prompt(
+        self, index: int, tasks: Sequence[str], encoder: PromptEncoder, max_tokens: int | None = None
+    ) -> PackedPrompt:
+        """The packed prompt of note `index` for the named tasks: the same ids that `encoder.encode` gives.
+
+        `max_tokens` cuts the note shorter still.
+        """
         note_type = self.note_types[index]
-        ids = tuple(self.ids[self.offsets[index] : self.offsets[index + 1]].tolist())
+        ids = tuple(self.ids[self.offsets[index] : self.offsets[index + 1]].tolist()[:max_tokens])
         return PackedPrompt(
             prefix_ids=encoder.bos_ids + ids,
             suffixes=tuple(encoder.suffix(encoder.registry[name], note_type) for name in tasks),

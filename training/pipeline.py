@@ -22,7 +22,7 @@ from lang1.scores import Calibrator, OperatingThresholds
 from lang1.tasks import BUILT_IN, TaskRegistry
 from training.baseline import fit_and_score
 from training.card import model_card
-from training.comprehension import probe_labels, probes
+from training.comprehension import comprehension_steps, probes, told_facts
 from training.encoded import NO_LABEL, EncodedNotes, encode_notes
 from training.evaluation import choose_thresholds, evaluate_split, fit_calibrators, rounded
 from training.finetune import Logits, TrainingHistory, predict_logits, steps_of_rows, task_aurocs, train
@@ -146,10 +146,8 @@ def fit(
         plan = recipe.comprehension.optimization
         questions = probes()
         reader = encoder.with_registry(questions)
-        labels = probe_labels(np.asarray(training.notes.note_types), training.table["told"].to_pylist())
-        rows = steps_of_rows(
-            training.notes.with_labels(labels), reader, plan.batch_tokens, rng, recipe.comprehension.questions_per_note
-        )
+        facts = told_facts(training.table, encoder)
+        rows = comprehension_steps(training.notes, facts, reader, recipe.comprehension, rng)
         say(f"comprehension: {plan.steps} steps on {len(questions)} probes")
         histories["comprehension"] = train(
             model, rows, plan, precision=recipe.precision, answer_space="options", log=_logger(plan, say)

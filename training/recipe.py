@@ -75,6 +75,9 @@ class Comprehension(_Frozen):
 
     optimization: Optimization
     questions_per_note: Annotated[int, Field(ge=1, le=32)]
+    first_note_tokens: Annotated[int, Field(ge=16)] = 96
+    """Notes are cut to about this length at first; the cut grows to the whole note over `grow_steps`."""
+    grow_steps: Annotated[int, Field(ge=0)] = 0
 
 
 class Finetuning(_Frozen):

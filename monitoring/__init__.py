@@ -1,0 +1,1 @@
+"""Metrics, drift, calibration, label maturity and realised quality of the running service."""

@@ -1,0 +1,86 @@
+"""The service's Prometheus metrics: many processes, one folder a node, true sums (prometheus-client's multiprocess
+mode).
+
+Import this module only in a process whose PROMETHEUS_MULTIPROC_DIR was set before it started: prometheus-client
+reads the
+variable once, at import. Labels are only task, note type, model version and outcome code: nothing of a patient.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_PROBABILITY_BOUNDS = tuple(i / 20 for i in range(1, 20))
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+
+requests_total = Counter("lang1_requests_total", "Answered requests, probes and scrapes left out", ["code"])
+request_duration_seconds = Histogram(
+    "lang1_request_duration_seconds", "Seconds from a request's arrival to its answer", ["code"], buckets=_SECONDS
+)
+notes_scored_total = Counter(
+    "lang1_notes_scored_total", "Notes scored and recorded, once each", ["note_type", "model_version"]
+)
+notes_resent_total = Counter(
+    "lang1_notes_resent_total", "Notes answered from the store", ["note_type", "model_version"]
+)
+notes_failed_total = Counter("lang1_notes_failed_total", "Notes not scored, by outcome code", ["code"])
+notes_truncated_total = Counter(
+    "lang1_notes_truncated_total", "Scored notes that were cut", ["note_type", "model_version"]
+)
+note_tokens = Histogram(
+    "lang1_note_tokens", "Tokens of a scored note that the model read", ["note_type"],
+    buckets=(32, 64, 128, 192, 256, 320, 384, 448, 511, 1024, 2048, 4096),
+)  # fmt: skip
+score = Histogram(
+    "lang1_score", "Adverse probability of scored notes", ["task", "model_version"], buckets=_PROBABILITY_BOUNDS
+)
+batch_tokens = Histogram(
+    "lang1_batch_tokens", "Tokens of one forward pass", buckets=(256, 512, 1024, 2048, 4096, 8192, 16384, 65536)
+)
+queue_depth = Gauge("lang1_queue_depth", "Notes waiting for a forward pass", multiprocess_mode="livesum")
+model_info = Gauge(
+    "lang1_model_info", "1 for a model version that is loaded", ["model_version"], multiprocess_mode="livemax"
+)
+
+_GAUGE_FILE = re.compile(r"^gauge_live\w+_(\d+)\.db$")
+
+
+def note_type_label(loinc: str | None, known: Iterable[str]) -> str:
+    """The LOINC code when it is one we know, else "other": a caller's free text must not become a label."""
+    return loinc if loinc is not None and loinc in known else "other"
+
+
+def prepare_directory(folder: Path) -> None:
+    """Make the node's metrics folder and drop the files of an earlier run.
+
+    Only for the process that starts the service.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for file in folder.glob("*.db"):
+        file.unlink(missing_ok=True)
+
+
+def _drop_dead_gauges(folder: Path) -> None:
+    # A killed replica's counters must stay (they are sums of the past); its live gauges must not.
+    for file in folder.glob("gauge_live*.db"):
+        match = _GAUGE_FILE.match(file.name)
+        if match and not Path("/proc", match.group(1)).exists():
+            mark_process_dead(int(match.group(1)), str(folder))  # type: ignore[no-untyped-call]
+
+
+def exposition() -> bytes:
+    """All metrics of this node in Prometheus text form, summed over its processes."""
+    folder = os.environ[MULTIPROCESS_VARIABLE]
+    _drop_dead_gauges(Path(folder))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

@@ -1,0 +1,9 @@
+"""Names of the application and its deployments, as Ray's status and config files show them."""
+
+from typing import Final
+
+APPLICATION: Final = "lang1"
+INGRESS: Final = "Ingress"
+SCORER: Final = "Scorer"
+STORE: Final = "Store"
+EDGE_CALLBACK: Final = "serve.http.edge.proxy_middlewares"

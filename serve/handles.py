@@ -1,0 +1,139 @@
+"""Calls to the other deployments, with a deadline, a retry where a replica died, and no exception with content."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from lang1.scores import RiskScores
+from serve.errors import Problem, ServiceError, StoreUnavailableError, internal, scorer_away, throttled, timed_out
+from serve.logs import get_logger
+from serve.outcome import Outcome
+from serve.scorer import ModelDescription, NoteToScore
+from serve.store.records import AuditEntry, CommittedNote, NewNote
+
+T = TypeVar("T")
+
+# The scorer answers a passed deadline itself; this much longer is waited for one that hangs or is gone.
+_GRACE_S = 0.5
+_RETRY_PAUSE_S = 0.05
+# Well over a busy database's own time-out, which answers sooner and says why.
+_COMMIT_TIMEOUT_S = 30.0
+_DESCRIBE_TIMEOUT_S = 5.0
+# A call that moves on while another replica still works: enough notes for a batch of their own.
+_NOTES_PER_CALL = 8
+
+
+class ReplicaCallError(Exception):
+    """A call did not come back; carries the problem to answer."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+async def _call(make: Callable[[], Any], timeout_s: float, when_late: Callable[[bool], Problem]) -> Any:
+    """Await a DeploymentResponse; a dead replica is retried until `timeout_s`.
+
+    `when_late` gets whether one had died.
+    """
+    until = time.monotonic() + timeout_s
+    died = False
+    while True:
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise ReplicaCallError(when_late(died))
+        response = make()
+        try:
+            async with asyncio.timeout(left_s):
+                return await response
+        except TimeoutError:
+            response.cancel()
+            raise ReplicaCallError(when_late(died)) from None
+        except asyncio.CancelledError:
+            # The client went away: let the replica drop what it has not begun.
+            response.cancel()
+            raise
+        except (RayActorError, ActorUnavailableError, DeploymentUnavailableError):
+            died = True
+            await asyncio.sleep(_RETRY_PAUSE_S)
+        except BackPressureError:
+            raise ReplicaCallError(throttled(0)) from None
+        except RayError as error:
+            # The class alone: Ray's text quotes the arguments.
+            get_logger().error("call to a deployment failed: %s", type(error).__name__)
+            raise ReplicaCallError(internal()) from None
+
+
+class ScorerClient:
+    """The scorers, as the ingress sees them."""
+
+    def __init__(self, handle: Any, replicas: int, is_alive: Callable[[], bool]) -> None:
+        self._handle = handle
+        self._replicas = replicas
+        self._is_alive = is_alive
+
+    async def describe(self) -> ModelDescription:
+        """What a scorer has loaded. Raises ReplicaCallError."""
+        result: ModelDescription = await _call(
+            lambda: self._handle.describe.remote(), _DESCRIBE_TIMEOUT_S, lambda died: scorer_away()
+        )
+        return result
+
+    async def score(self, notes: Sequence[NoteToScore], deadline_s: float) -> list[Outcome[RiskScores]]:
+        """Risks in order, each its own Outcome. Many notes are spread over the replicas."""
+        calls = max(1, min(self._replicas, -(-len(notes) // _NOTES_PER_CALL)))
+        size = -(-len(notes) // calls)
+        parts = [notes[start : start + size] for start in range(0, len(notes), size)]
+        if len(parts) == 1:
+            return await self._score_part(parts[0], deadline_s)
+        answered = await asyncio.gather(*(self._score_part(part, deadline_s) for part in parts))
+        return [outcome for part in answered for outcome in part]
+
+    async def _score_part(self, notes: Sequence[NoteToScore], deadline_s: float) -> list[Outcome[RiskScores]]:
+        until = time.monotonic() + deadline_s
+        died = False
+
+        def make() -> Any:
+            return self._handle.score.remote(notes, max(0.001, until - time.monotonic()))
+
+        def when_late(one_died: bool) -> Problem:
+            nonlocal died
+            died = one_died
+            return timed_out(deadline_s)
+
+        try:
+            result: list[Outcome[RiskScores]] = await _call(make, deadline_s + _GRACE_S, when_late)
+            return result
+        except ReplicaCallError as error:
+            problem = error.problem
+        if problem.code == "timeout" and (died or not await asyncio.to_thread(self._is_alive)):
+            problem = scorer_away()
+        return [Outcome(problem=problem)] * len(notes)
+
+
+class StoreClient:
+    """The store's writer, as the ingress sees it."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def commit(self, notes: Sequence[NewNote], audit: Sequence[AuditEntry]) -> list[CommittedNote]:
+        """Record in one transaction.
+
+        Raises ServiceError; a store that died is asked again, which changes nothing twice.
+        """
+        try:
+            outcome: Outcome[list[CommittedNote]] = await _call(
+                lambda: self._handle.commit.remote(tuple(notes), tuple(audit)),
+                _COMMIT_TIMEOUT_S,
+                lambda died: StoreUnavailableError("no store is running" if died else "timeout").problem,
+            )
+        except ReplicaCallError as error:
+            raise ServiceError(error.problem) from None
+        return outcome.unwrap()

@@ -1,0 +1,1 @@
+"""HTTP without meaning: bodies, media types, error answers, the guards around the routes."""

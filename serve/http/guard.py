@@ -1,0 +1,110 @@
+"""The ingress's own outermost layer: no exception leaves it, every answer is marked, counted and of a type that
+was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.errors import Problem, ServiceError, internal
+from serve.http.answers import is_fhir_path, problem_response
+from serve.http.edge import INGRESS_MARK
+from serve.logs import get_logger
+
+_FHIR_ACCEPTED = ("application/fhir+json", "application/json", "application/json+fhir", "text/json")
+_PLAIN_ACCEPTED = ("application/json", "application/problem+json")
+# Probes and scrapes are not traffic: they would dilute the error rate.
+_UNCOUNTED = frozenset({"/livez", "/readyz", "/metrics"})
+_ANY_TYPE = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/redoc", "/docs/oauth2-redirect"})
+
+
+class Guard:
+    """ASGI middleware around the FastAPI app of one ingress replica."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        path = scope["path"]
+        status = 0
+
+        async def marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message.get("headers", []), INGRESS_MARK]}
+            await send(message)
+
+        try:
+            if unmet := _unmet_accept(Request(scope), path):
+                await problem_response(path, unmet)(scope, receive, marked)
+            else:
+                await self._app(scope, receive, marked)
+        except asyncio.CancelledError:
+            status = status or 499
+            raise
+        except ServiceError as error:
+            if not status:
+                await problem_response(path, error.problem)(scope, receive, marked)
+        except Exception as error:
+            # The class and place alone: the text of an unplanned error may quote a note.
+            get_logger().error("unplanned error: %s", _class_and_place(error))
+            if not status:
+                await problem_response(path, internal())(scope, receive, marked)
+        finally:
+            if path not in _UNCOUNTED:
+                _count(status or 500, time.monotonic() - started)
+
+
+def _count(status: int, seconds: float) -> None:
+    from monitoring import metrics
+
+    metrics.requests_total.labels(str(status)).inc()
+    metrics.request_duration_seconds.labels(str(status)).observe(seconds)
+
+
+def _class_and_place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+    return f"{type(error).__name__} at {place}"
+
+
+def _unmet_accept(request: Request, path: str) -> Problem | None:
+    if path in _ANY_TYPE:
+        return None
+    offered = _FHIR_ACCEPTED if is_fhir_path(path) else _PLAIN_ACCEPTED
+    wanted = request.query_params.get("_format") if is_fhir_path(path) else None
+    if wanted is not None:
+        # A "+" in a query string arrives as a space.
+        met = wanted.replace(" ", "+").partition(";")[0].lower() in (*offered, "json")
+    else:
+        met = _accepts(request.headers.getlist("accept"), offered)
+    if met:
+        return None
+    return Problem(406, "not-supported", f"only {offered[0]} is answered; ask for that")
+
+
+def _accepts(headers: Iterable[str], offered: tuple[str, ...]) -> bool:
+    ranges = [part.strip().lower() for header in headers for part in header.split(",") if part.strip()]
+    if not ranges:
+        return True
+    for each in ranges:
+        media, _, parameters = each.partition(";")
+        media = media.strip()
+        refused = any(
+            p.strip().replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for p in parameters.split(";")
+        )
+        if not refused and (media in offered or media in ("*/*", "application/*")):
+            return True
+    return False

@@ -1,0 +1,105 @@
+"""The ingress deployment: a FastAPI app over the pipeline.
+
+Its own errors, media types and 404s, never the framework's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from ray import serve as ray_serve
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from fhir_adapters.errors import http_status
+from lang1 import __version__
+from lang1.errors import Lang1Error
+from serve.app_names import APPLICATION, SCORER
+from serve.errors import Problem, ServiceError
+from serve.handles import ScorerClient, StoreClient
+from serve.http.answers import problem_response
+from serve.http.guard import Guard
+from serve.pipeline import Pipeline
+from serve.routes import fhir_read, fhir_score, ops, plain
+from serve.services import Services
+from serve.settings import Settings
+from serve.store.core import Store
+
+
+def build_api(services: Services) -> FastAPI:
+    """The routes and the error answers, without Ray: any pipeline will do."""
+    api = FastAPI(
+        title="Lang1",
+        version=__version__,
+        description="Five operational risks from a clinical note.",
+        redirect_slashes=False,
+    )
+    api.include_router(ops.router(services))
+    for module in (plain, fhir_score, fhir_read):
+        api.include_router(module.router(services))
+    api.add_exception_handler(ServiceError, _service_error)
+    api.add_exception_handler(Lang1Error, _lang1_error)
+    api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(RequestValidationError, _validation_error)
+    return api
+
+
+async def _service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    return problem_response(request.url.path, error.problem)
+
+
+async def _lang1_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Lang1Error)
+    expression = getattr(error, "expression", None)
+    return problem_response(
+        request.url.path, Problem(http_status(error), error.code, str(error), expression=expression)
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code, message = _FRAMEWORK_ERRORS.get(error.status_code, ("processing", "the request cannot be answered"))
+    problem = Problem(error.status_code, code, message, headers=dict(error.headers or {}))
+    return problem_response(request.url.path, problem)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    # FastAPI's own body quotes the input.
+    return problem_response(request.url.path, Problem(422, "value", "a parameter has a wrong value; see /openapi.json"))
+
+
+_FRAMEWORK_ERRORS = {
+    404: ("not-found", "no such route; see /openapi.json, or /fhir/metadata for FHIR"),
+    405: ("not-supported", "the route does not take this method; the Allow header names those that it takes"),
+}
+
+
+class IngressReplica:
+    """Ray Serve deployment. Ray calls `__serve_build_asgi_app__` once the handles are there."""
+
+    def __init__(self, settings: Settings, scorer: Any, store: Any, started: str) -> None:
+        reader = Store(settings.resolved_database_url, read_only=True)
+        client = ScorerClient(scorer, settings.scorer_replicas, _is_scorer_alive)
+        self._services = Services(settings, Pipeline(client, StoreClient(store), reader), started)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:  # Ray's name
+        return Guard(build_api(self._services))
+
+
+def _is_scorer_alive() -> bool:
+    """Whether Ray counts at least one scorer replica as running.
+
+    Asks the controller: only for a call that came to nothing.
+    """
+    try:
+        application = ray_serve.status().applications[APPLICATION]
+        states = application.deployments[SCORER].replica_states
+        # Typed as an enum, found to be its plain value.
+        return any(str(getattr(state, "value", state)) == "RUNNING" and count for state, count in states.items())
+    except Exception:
+        return False

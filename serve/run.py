@@ -1,0 +1,175 @@
+"""Start the service on this machine: Ray, Ray Serve and the application; stop what was started, and only that."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from serve.app_names import APPLICATION, EDGE_CALLBACK
+from serve.errors import SettingsError
+from serve.settings import Settings, set_default_environment, set_process_environment
+
+OBJECT_STORE_BYTES = 200 * 2**20
+READY_TIMEOUT_S = 120.0
+
+# Read by Ray at its import, in this process and in those that it starts.
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": EDGE_CALLBACK,
+    # Ray prints the arguments of failed tasks; nothing of them goes to a terminal.
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+# One event loop a replica: each hop between Ray's own loop and the user's costs a millisecond. The other parts of
+# RAY_SERVE_THROUGHPUT_OPTIMIZED stay off: direct ingress opens a port a replica, and its log buffer loses lines on
+# a kill.
+_RAY_DEFAULTS = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
+    # Idle workers made in advance fit none of our replicas (each has its own environment) and cost 2 s of the start.
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+
+class Service:
+    """A running service. `url` is where it listens; `stop` ends Serve and the Ray that was started here."""
+
+    def __init__(self, settings: Settings, *, owns_ray: bool, session_dir: str) -> None:
+        self.settings = settings
+        self.url = f"http://{settings.host}:{settings.port}"
+        self.session_dir = session_dir
+        """Folder of Ray's logs for this run."""
+        self._owns_ray = owns_ray
+        self._stopped = threading.Lock()
+
+    def stop(self) -> None:
+        """Drain (up to `drain_s` seconds) and stop. A second call does nothing."""
+        import ray
+        from ray import serve as ray_serve
+
+        if not self._stopped.acquire(blocking=False):
+            return
+        ray_serve.shutdown()  # type: ignore[no-untyped-call]
+        if self._owns_ray:
+            ray.shutdown()
+
+
+def run_service(
+    settings: Settings, *, block: bool = True, on_ready: Callable[[], None] | None = None, num_cpus: float | None = None
+) -> Service:
+    """Start, wait until `/readyz` answers 200, call `on_ready`, and with `block` wait for SIGTERM or SIGINT, then
+    drain.
+
+    Raises SettingsError for a bundle that is not there and RuntimeError when the service does not become ready.
+    """
+    if not (settings.bundle.expanduser() / "lang1.json").is_file():
+        raise SettingsError(f"bundle: {settings.bundle} holds no lang1.json; set bundle to a model bundle's folder")
+    set_process_environment(_RAY_ENVIRONMENT)
+    set_default_environment(_RAY_DEFAULTS)
+    stop_asked = threading.Event()
+    if block:
+        _stop_on_signals(stop_asked)
+    service = _start(settings, num_cpus)
+    if block:
+        _stop_on_signals(stop_asked)  # again: ray.init puts its own SIGTERM handler in, which leaves at once
+    try:
+        _wait_ready(service, stop_asked)
+        if on_ready is not None:
+            on_ready()
+        if block:
+            stop_asked.wait()
+    except BaseException:
+        service.stop()
+        raise
+    if block:
+        service.stop()
+    return service
+
+
+def _start(settings: Settings, num_cpus: float | None) -> Service:
+    import ray
+    from ray import serve as ray_serve
+
+    from serve.app import build_app, logging_config
+
+    # The metrics module reads its variable at import, so the folder is prepared without it.
+    _prepare_metrics_folder(settings.resolved_metrics_dir)
+    owns_ray = not ray.is_initialized()
+    if owns_ray:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=_cpus_needed(settings, num_cpus),
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _node_ip_address="127.0.0.1",
+        )
+    service = Service(settings, owns_ray=owns_ray, session_dir=_session_dir())
+    try:
+        ray_serve.start(
+            http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
+            logging_config=logging_config(settings),
+        )
+        ray_serve.run(build_app(settings), name=APPLICATION, route_prefix="/", blocking=False)
+    except BaseException:
+        service.stop()
+        raise
+    return service
+
+
+def _session_dir() -> str:
+    import ray
+
+    node: Any = ray._private.worker._global_node
+    return str(node.get_session_dir_path()) if node else ""
+
+
+def _cpus_needed(settings: Settings, given: float | None) -> int:
+    # Shares, not cores: a machine of two cores must hold every replica, and threads are set apart from this.
+    needed = settings.scorer_cpus * settings.scorer_replicas + 0.1 * (
+        settings.ingress_replicas + settings.store_replicas
+    )
+    return int(max(given or 0, needed + 1))
+
+
+def _prepare_metrics_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for file in folder.glob("*.db"):
+        file.unlink(missing_ok=True)
+
+
+def _stop_on_signals(stop_asked: threading.Event) -> None:
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        stop_asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+
+
+def _wait_ready(service: Service, stop_asked: threading.Event) -> None:
+    import httpx
+
+    until = time.monotonic() + READY_TIMEOUT_S
+    last = "no answer"
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        while time.monotonic() < until and not stop_asked.is_set():
+            try:
+                answer = client.get(f"{service.url}/readyz")
+                if answer.status_code == 200:
+                    return
+                last = f"status {answer.status_code}"
+            except httpx.HTTPError as error:
+                last = type(error).__name__
+            stop_asked.wait(0.05)
+    if not stop_asked.is_set():
+        raise RuntimeError(
+            f"not ready after {READY_TIMEOUT_S:g} s ({last}); see the logs under {service.session_dir}/logs"
+        )

@@ -1,0 +1,212 @@
+"""The scorer deployment: one loaded bundle, a token-batched queue, forward passes in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lang1.errors import BundleError, Lang1Error, ScoringError
+from lang1.notes import ClinicalNote
+from lang1.scores import ModelIdentity, RiskScores
+from lang1.tasks import BUILT_IN, Task, load_tasks
+from serve.errors import Problem, out_of_memory, unusable_result
+from serve.logs import get_logger
+from serve.outcome import Outcome
+from serve.token_batcher import OutOfMemoryError, PassError, TokenBatcher
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSettings:
+    """What a scorer replica needs to know; units in the names."""
+
+    bundle: str
+    tasks_file: str | None
+    device: str
+    dtype: str
+    num_threads: int
+    max_batch_tokens: int
+    max_queued_notes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What a replica has loaded, for `/v1/model`, metadata and idempotency keys."""
+
+    identity: ModelIdentity
+    tasks: tuple[Task, ...]
+    card: str
+    thresholds: dict[str, dict[str, float]]
+    max_note_tokens: int
+    base: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteToScore:
+    """One note and its tasks by name (None means all)."""
+
+    note: ClinicalNote
+    tasks: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A prompt and the scorer that made it: a bundle that is swapped in later has other token ids."""
+
+    scorer: Any
+    prompt: Any
+
+    @property
+    def total_tokens(self) -> int:
+        return int(self.prompt.total_tokens)
+
+
+class ScorerReplica:
+    """Ray Serve deployment. Methods return Outcomes; nothing with content is ever raised."""
+
+    def __init__(self, settings: ScorerSettings) -> None:
+        # Heavy imports stay here: the ingress and the driver import this module's types without torch.
+        import torch
+
+        torch.set_num_threads(settings.num_threads)
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
+        self._out_of_memory_error: type[BaseException] = torch.OutOfMemoryError
+        self._scorer = self._load(Path(settings.bundle))
+        self._publish()
+        self._batcher: TokenBatcher[_Prepared, RiskScores] = TokenBatcher(
+            self._forward,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_queued=settings.max_queued_notes,
+            out_of_memory=out_of_memory(),
+            on_batch=_count_batch,
+            on_depth=_count_depth,
+        )
+
+    def _load(self, bundle: Path) -> Any:
+        from lang1.scorer import PackedScorer
+
+        registry = load_tasks(Path(self._settings.tasks_file)) if self._settings.tasks_file else BUILT_IN
+        return PackedScorer.load(
+            bundle,
+            device=self._settings.device,  # type: ignore[arg-type]  # checked by Settings
+            dtype=self._settings.dtype,  # type: ignore[arg-type]
+            registry=registry,
+        )
+
+    async def reconfigure(self, user_config: dict[str, Any] | None) -> None:
+        """Load the bundle at `user_config["bundle"]` in place, under load.
+
+        A bad bundle is refused and the old one stays.
+        """
+        wanted = (user_config or {}).get("bundle")
+        if not wanted or Path(wanted) == self._scorer.bundle.folder:
+            return
+        try:
+            fresh = await asyncio.to_thread(self._load, Path(wanted))
+        except (BundleError, Lang1Error) as error:
+            get_logger().error("reconfigure refused, the loaded bundle stays: %s", error)
+            return
+        old, self._scorer = self._scorer, fresh
+        self._publish(old.identity.version)
+
+    def _publish(self, old_version: str | None = None) -> None:
+        from monitoring import metrics
+
+        if old_version is not None:
+            metrics.model_info.labels(old_version).set(0)
+        metrics.model_info.labels(self._scorer.identity.version).set(1)
+
+    async def describe(self) -> ModelDescription:
+        """What is loaded now."""
+        scorer = self._scorer
+        manifest = scorer.bundle.manifest
+        return ModelDescription(
+            identity=scorer.identity,
+            tasks=tuple(scorer.registry.values()),
+            card=scorer.bundle.card,
+            thresholds={name: bounds.model_dump() for name, bounds in scorer.bundle.thresholds.items()},
+            max_note_tokens=manifest.max_note_tokens,
+            base=manifest.base,
+            created=manifest.created.isoformat(),
+        )
+
+    async def pid(self) -> int:
+        """Process id of this replica, for operators and fault tests."""
+        return os.getpid()
+
+    async def check_health(self) -> None:
+        """Called by Ray Serve: raises when the forward thread is gone, so that the replica is replaced."""
+        if self._thread._shutdown:
+            raise RuntimeError("the forward thread is gone")
+
+    async def score(self, notes: Sequence[NoteToScore], deadline_s: float) -> list[Outcome[RiskScores]]:
+        """Risks of each note in order, each with its own problem; `deadline_s` seconds from now for all of them."""
+        started = time.monotonic()
+        scorer = self._scorer
+        outcomes: list[Outcome[RiskScores] | None] = [None] * len(notes)
+        prompts: list[_Prepared] = []
+        places: list[int] = []
+        for place, each in enumerate(notes):
+            try:
+                prompts.append(_Prepared(scorer, scorer.prepare(each.note, each.tasks)))
+                places.append(place)
+            except Lang1Error as error:
+                outcomes[place] = Outcome(problem=Problem(_status_of(error), error.code, str(error)))
+            except Exception as error:
+                get_logger().error("preparing a note failed: %s", type(error).__name__)
+                outcomes[place] = Outcome(problem=unusable_result())
+            if len(notes) > 1:
+                await asyncio.sleep(0)  # tokenising many notes must not hold up health checks
+        left_s = deadline_s - (time.monotonic() - started)
+        for place, outcome in zip(places, await self._batcher.submit(prompts, left_s), strict=True):
+            outcomes[place] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def _forward(self, batch: Sequence[_Prepared]) -> list[RiskScores]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._forward_blocking, batch)
+
+    def _forward_blocking(self, batch: Sequence[_Prepared]) -> list[RiskScores]:
+        try:
+            # Around a swap a batch may hold prompts of two bundles; each goes through its own.
+            scorers = {id(each.scorer): each.scorer for each in batch}
+            results: dict[int, RiskScores] = {}
+            for key, scorer in scorers.items():
+                own = [i for i, each in enumerate(batch) if id(each.scorer) == key]
+                results.update(zip(own, scorer.score([batch[i].prompt for i in own]), strict=True))
+            return [results[i] for i in range(len(batch))]
+        except self._out_of_memory_error:
+            _free_device_memory()
+            raise OutOfMemoryError from None
+        except ScoringError:
+            get_logger().error("the model gave logits that are not finite; bundle %s", self._scorer.identity.version)
+            raise PassError(unusable_result()) from None
+
+
+def _status_of(error: Lang1Error) -> int:
+    return {"not-found": 404, "business-rule": 422}.get(error.code, 500)
+
+
+def _free_device_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _count_batch(tokens: int) -> None:
+    from monitoring import metrics
+
+    metrics.batch_tokens.observe(tokens)
+
+
+def _count_depth(notes: int) -> None:
+    from monitoring import metrics
+
+    metrics.queue_depth.set(notes)

@@ -1,0 +1,128 @@
+"""The store deployment: gathers concurrent commits into one transaction (group commit) and counts notes at the
+commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from lang1.note_types import NOTE_TYPES
+from serve.errors import ServiceError, StoreUnavailableError, internal
+from serve.logs import get_logger
+from serve.outcome import Outcome
+from serve.store.core import Store
+from serve.store.records import AuditEntry, CommittedNote, NewNote
+
+MAX_NOTES_PER_TRANSACTION = 256
+
+_Waiting = tuple[tuple[NewNote, ...], tuple[AuditEntry, ...], asyncio.Future[Outcome[list[CommittedNote]]]]
+
+
+class GroupCommit:
+    """Commits wait only for the transaction under way; all that wait then share the next one, and its fsync."""
+
+    def __init__(self, store: Store, on_commit: Callable[[NewNote, CommittedNote], None]) -> None:
+        self._store = store
+        self._on_commit = on_commit
+        self._waiting: list[_Waiting] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    async def commit(self, notes: Sequence[NewNote], audit: Sequence[AuditEntry]) -> Outcome[list[CommittedNote]]:
+        """Recorded notes, or a problem. A caller that goes away leaves the whole commit or none of it."""
+        future: asyncio.Future[Outcome[list[CommittedNote]]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((tuple(notes), tuple(audit), future))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        return await future
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group = self._take()
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit_group, group)
+            for (_, _, future), outcome in zip(group, outcomes, strict=True):
+                if not future.done():
+                    future.set_result(outcome)
+
+    def _take(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        taken = 0
+        while self._waiting and (not group or taken + len(self._waiting[0][0]) <= MAX_NOTES_PER_TRANSACTION):
+            group.append(self._waiting.pop(0))
+            taken += len(group[-1][0])
+        return group
+
+    def _commit_group(self, group: list[_Waiting]) -> list[Outcome[list[CommittedNote]]]:
+        together = self._commit_one(
+            [n for notes, _, _ in group for n in notes], [a for _, audit, _ in group for a in audit]
+        )
+        if together.problem is not None:
+            if len(group) == 1:
+                return [together]
+            if _worth_splitting(together):
+                # One entry that the database will not take must not fail the others.
+                return [self._commit_one(list(notes), list(audit)) for notes, audit, _ in group]
+            return [together] * len(group)
+        committed = iter(together.unwrap())
+        return [Outcome([next(committed) for _ in notes]) for notes, _, _ in group]
+
+    def _commit_one(self, notes: list[NewNote], audit: list[AuditEntry]) -> Outcome[list[CommittedNote]]:
+        try:
+            committed = self._store.commit(notes, audit)
+        except ServiceError as error:
+            return Outcome(problem=error.problem)
+        except Exception as error:
+            get_logger().error("commit failed: %s", type(error).__name__)
+            return Outcome(problem=internal())
+        for note, result in zip(notes, committed, strict=True):
+            self._on_commit(note, result)
+        return Outcome(committed)
+
+
+def _worth_splitting(outcome: Outcome[list[CommittedNote]]) -> bool:
+    # A locked or absent database would fail every part after its own wait.
+    assert outcome.problem is not None
+    return not any(word in outcome.problem.message for word in ("OperationalError", "PoolTimeout"))
+
+
+class StoreReplica:
+    """Ray Serve deployment around one Store. SQLite: one replica is the only writer."""
+
+    def __init__(self, database_url: str, sink: str | None) -> None:
+        self._store = Store(database_url, sink=sink)
+        try:
+            self._store.migrate()
+        except StoreUnavailableError as error:
+            raise RuntimeError(f"the database cannot be opened: {error}") from None
+        self._group = GroupCommit(self._store, count_note)
+
+    async def commit(self, notes: tuple[NewNote, ...], audit: tuple[AuditEntry, ...]) -> Outcome[list[CommittedNote]]:
+        """Record notes and audit rows; what the store then holds, or a problem. Never raises."""
+        return await self._group.commit(notes, audit)
+
+    async def ready(self) -> Outcome[bool]:
+        """True when the database can be read."""
+        try:
+            await asyncio.to_thread(self._store.ping)
+        except ServiceError as error:
+            return Outcome(problem=error.problem)
+        return Outcome(True)
+
+
+def count_note(note: NewNote, committed: CommittedNote) -> None:
+    """Feed the metrics from one committed note: new ones once, known ones apart."""
+    from monitoring import metrics
+
+    loinc = metrics.note_type_label(note.note_type, NOTE_TYPES)
+    if committed.first:
+        metrics.notes_scored_total.labels(loinc, note.model_version).inc()
+        metrics.note_tokens.labels(loinc).observe(note.note_tokens)
+        if note.dropped_tokens:
+            metrics.notes_truncated_total.labels(loinc, note.model_version).inc()
+    elif not committed.created:
+        metrics.notes_resent_total.labels(loinc, note.model_version).inc()
+    for prediction in note.predictions:
+        if prediction.id in committed.created:
+            metrics.score.labels(prediction.task, note.model_version).observe(prediction.adverse_probability)

@@ -1,0 +1,125 @@
+"""What goes into the store and what comes out, as plain frozen data that crosses process borders."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# Any fixed UUID does; changing it would change every id, so that a resend would be scored again.
+_NAMESPACE = uuid.UUID("5b0a4a5e-6f0e-5d0c-9c57-1f4b7f1f5a11")
+
+AuditAction = Literal["score", "read", "search"]
+
+
+def text_sha256(text: str) -> str:
+    """Hash of a decoded text, hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def note_key(source: str, document: str | None, sha256: str) -> str:
+    """Key of a document: sending system, its id (or masterIdentifier, identifier, none) and its text's hash."""
+    return str(uuid.uuid5(_NAMESPACE, _joined(source, document or "", sha256)))
+
+
+def prediction_id(key: str, task: str, task_version: int, bundle_sha256: str) -> str:
+    """Deterministic id of one task's score of one document by one model."""
+    return str(uuid.uuid5(_NAMESPACE, _joined(key, task, str(task_version), bundle_sha256)))
+
+
+def _joined(*parts: str) -> str:
+    # Lengths first: ("ab", "c") and ("a", "bc") must not be the same key.
+    return "".join(f"{len(part)}:{part}" for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrediction:
+    """One score to be recorded. `payload` is all that the answer is rebuilt from (JSON, no note text)."""
+
+    id: str
+    task: str
+    task_version: int
+    adverse_probability: float
+    payload: dict[str, Any]
+    identifier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewNote:
+    """The scores of one note, recorded together. Token counts feed the metrics."""
+
+    note_key: str
+    source: str
+    document: str | None
+    text_sha256: str
+    subject: str | None
+    encounter: str | None
+    model_version: str
+    bundle_sha256: str
+    predictions: tuple[NewPrediction, ...]
+    replaces: tuple[str, ...] = ()
+    """References of documents that this one replaces: their scores are marked superseded."""
+    note_type: str | None = None
+    note_tokens: int = 0
+    dropped_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrediction:
+    """A recorded score. `last_updated_ms` is milliseconds since 1970 UTC."""
+
+    id: str
+    task: str
+    model_version: str
+    payload: dict[str, Any]
+    last_updated_ms: int
+    superseded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedNote:
+    """What the store holds after a commit, in the order given; `created` are the ids that were new."""
+
+    predictions: tuple[StoredPrediction, ...]
+    created: frozenset[str]
+    first: bool
+    """True when no score of this document by this model was there before: the note counts once."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One read or score, for the audit table."""
+
+    action: AuditAction
+    source: str
+    request_id: str
+    prediction_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """A search: all given conditions hold. Times are milliseconds; `after` is the last row of the page before."""
+
+    assessments_only: bool = True
+    """Leave out scores of notes without a patient: R4 has no RiskAssessment without a subject."""
+    ids: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    encounters: tuple[str, ...] = ()
+    identifiers: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    updated: tuple[tuple[int | None, int | None], ...] = ()
+    """Half-open ranges [from, to) that last_updated_ms must all lie in."""
+    not_updated: tuple[tuple[int, int], ...] = ()
+    count: int = 50
+    after: tuple[int, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """One page, newest first. `after` continues it; None at the end."""
+
+    predictions: tuple[StoredPrediction, ...] = ()
+    total: int = 0
+    """Matches on all pages."""
+    after: tuple[int, str] | None = None

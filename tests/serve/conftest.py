@@ -1,0 +1,46 @@
+"""One running service for the session, with two ingress and two scorer replicas; every FHIR answer is validated at
+the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serve.service import RunningService
+from tests.tiny_bundle import make_tiny_bundle
+
+FHIR_ANSWERS: list[dict[str, Any]] = []
+
+
+def collect(response: httpx.Response) -> None:
+    """Keep each distinct shape of FHIR answer for the validator."""
+    if response.headers.get("content-type", "").startswith("application/fhir+json"):
+        response.read()
+        FHIR_ANSWERS.append(response.json())
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[RunningService]:
+    running = RunningService(
+        tmp_path_factory.mktemp("service"), bundle, ingress_replicas=2, scorer_replicas=2,
+        max_body_bytes=1_000_000, max_attachment_bytes=500_000, max_text_chars=200_000, parser_timeout_s=5,
+        fhir_base_url="http://127.0.0.1:9/fhir", deadline_s=60,
+    )  # fmt: skip
+    running.client.event_hooks["response"].append(collect)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(service: RunningService) -> httpx.Client:
+    return service.client
