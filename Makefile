@@ -36,7 +36,7 @@ test: $(VENV)/.dev tests/node/node_modules   ## the tests, under five minutes
 test-all: $(VENV)/.dev tests/node/node_modules   ## the slow ones too
 	$(PYTEST) $(ARGS)
 
-check: $(VENV)/.dev   ## style, types, layers, generated files, known vulnerabilities
+check: $(VENV)/.dev   ## style, types, layers, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

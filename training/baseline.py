@@ -13,11 +13,11 @@ import numpy.typing as npt
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from lang1.discrimination import macro_auroc
 from lang1.notes import clean_text
 from lang1.tasks import BUILT_IN, Task
 from training.synth.arrow import Table
 from training.synth.generate import labelled, read_notes
-from training.synth.metrics import macro_soft_auroc
 
 MIN_NOTES_PER_TERM = 5
 MAX_TERMS = 200_000
@@ -74,7 +74,7 @@ def baseline_auroc(
         train = labelled(read_notes(path, ["train"], columns), task)
         test = labelled(read_notes(path, [test_split], columns), task)
         scores = fit_and_score(task, train.slice(0, max_train), test, words, chars)
-        out[task.name] = macro_soft_auroc(_truth(test, task), scores)
+        out[task.name] = macro_auroc(scores, _truth(test, task))
     return out
 
 

@@ -33,7 +33,7 @@ def demo(
     import httpx
     from rich.console import Console
 
-    console = Console()
+    console = Console(width=100, highlight=False, soft_wrap=True)
     chosen_port = port or _free_port()
     with tempfile.TemporaryDirectory(prefix="lang1-demo-") as scratch:
         log = keep_log or Path(scratch) / "service.log"
@@ -118,14 +118,14 @@ def _score_and_print(console: Any, client: httpx.Client, document: dict[str, Any
         raise typer.Exit(1)
     coding = document["type"]["coding"][0]
     console.print(
-        f"[bold]{coding['display']}[/bold] (LOINC {coding['code']}, DocumentReference/{document['id']}) "
-        f"-> {response.status_code} in {took_ms:.0f} ms"
+        f"[bold]{coding['display']}[/bold] (LOINC {coding['code']}): "
+        f"{len(response.json()['entry'])} RiskAssessments in {took_ms:.0f} ms"
     )
-    table = Table("risk", "level", "probabilities", "trained on this note type")
+    table = Table("risk", "level", "probabilities", "trained on this note type", show_lines=True)
     for entry in response.json()["entry"]:
         resource = entry["resource"]
         predictions = resource["prediction"]
-        shown = "   ".join(f"{p['outcome']['text']} {float(p['probabilityDecimal']):.1%}" for p in predictions)
+        shown = "\n".join(f"{float(p['probabilityDecimal']):6.1%}  {p['outcome']['text']}" for p in predictions)
         levels = {p["qualitativeRisk"]["coding"][0]["code"] for p in predictions if "qualitativeRisk" in p}
         match = next(
             extension["valueBoolean"]

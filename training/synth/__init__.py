@@ -4,7 +4,6 @@ from training.synth.ceiling import latent_probabilities, visible_probabilities
 from training.synth.config import SIMULATOR_VERSION, SynthConfig
 from training.synth.fhir import fhir_documents
 from training.synth.generate import Manifest, generate, read_notes, write_dataset
-from training.synth.metrics import macro_soft_auroc, soft_auroc
 
 __all__ = [
     "SIMULATOR_VERSION",
@@ -13,9 +12,7 @@ __all__ = [
     "fhir_documents",
     "generate",
     "latent_probabilities",
-    "macro_soft_auroc",
     "read_notes",
-    "soft_auroc",
     "visible_probabilities",
     "write_dataset",
 ]

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
+from lang1.discrimination import macro_auroc, soft_auroc
 from training.synth import conditions, factors, patients, truth
 from training.synth.config import SynthConfig
-from training.synth.metrics import macro_soft_auroc, soft_auroc
 
 READMISSION_RATIO, MORTALITY_RATIO, DENIAL_RATIO = 0.113, 0.0178, 0.139
 LOS_RATIO = (0.456, 0.145, 0.160, 0.239)
@@ -118,7 +118,7 @@ def main() -> None:
     def los_auroc(scale: float) -> float:
         constants = truth.Constants(los_cuts=cut_for(scale), los_scale=scale)
         p = (1 - dies)[:, None] * truth.los_given_alive(stay, constants) + dies[:, None] * truth.LOS_GIVEN_DEATH
-        return macro_soft_auroc(p, p)
+        return macro_auroc(p, p)
 
     for scale in (0.5, 1.0, 2.0, 4.0):
         print("  los scale", scale, "AUROC", round(los_auroc(scale), 4))

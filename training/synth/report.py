@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lang1.discrimination import macro_auroc
 from lang1.tasks import BUILT_IN
 from training.baseline import baseline_auroc
 from training.synth.ceiling import latent_probabilities, visible_probabilities
 from training.synth.generate import read_notes
-from training.synth.metrics import macro_soft_auroc
 
 
 def ceilings(path: Path, split: str = "test", chars: float = np.inf) -> dict[str, tuple[float, float]]:
@@ -23,7 +23,7 @@ def ceilings(path: Path, split: str = "test", chars: float = np.inf) -> dict[str
     out = {}
     for name, truth in latent.items():
         here = ~np.isnan(truth[:, 0])
-        out[name] = (macro_soft_auroc(truth[here], truth[here]), macro_soft_auroc(truth[here], visible[name][here]))
+        out[name] = (macro_auroc(truth[here], truth[here]), macro_auroc(visible[name][here], truth[here]))
     return out
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lang1.discrimination import macro_auroc
 from lang1.note_types import HISTORY_AND_PHYSICAL
 from lang1.tasks import BUILT_IN, Task
-from training.synth import ceiling, factors, latent_probabilities, macro_soft_auroc, visible_probabilities
+from training.synth import ceiling, factors, latent_probabilities, visible_probabilities
 from training.synth.arrow import Table
 from training.synth.slots import HP_SLOTS, SLOTS, UNTOLD, channels
 
@@ -25,7 +26,7 @@ def test_latent_beats_visible_beats_a_short_window(task: Task, notes: Table) -> 
     truth = latent_probabilities(notes)[task.name]
     here = ~np.isnan(truth[:, 0])
     assert (np.isnan(everything[:, 0]) == ~here).all()
-    latent, visible, cut = (macro_soft_auroc(truth[here], p[here]) for p in (truth, everything, short))
+    latent, visible, cut = (macro_auroc(p[here], truth[here]) for p in (truth, everything, short))
     assert latent > visible - 0.005
     assert visible > cut + 0.02
     assert visible > VISIBLE_FLOOR[task.label_rule] - 0.02

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from lang1.discrimination import macro_auroc
 from training.synth import SynthConfig, factors, truth
 from training.synth.conditions import CONDITIONS
-from training.synth.metrics import macro_soft_auroc, soft_auroc
 from training.synth.patients import Encounters, draw_chunk
 
 # Lang1 paper, class ratios of the temporal test 2024, by label rule.
@@ -44,7 +43,7 @@ def test_class_ratios_are_the_papers(rule: str, encounters: Encounters) -> None:
 @pytest.mark.parametrize("rule", RATIOS)
 def test_truth_separates_well(rule: str, encounters: Encounters) -> None:
     probabilities = encounters.true[truth.task_name(rule)]
-    assert macro_soft_auroc(probabilities, probabilities) > AUROC[rule]
+    assert macro_auroc(probabilities, probabilities) > AUROC[rule]
 
 
 def test_labels_follow_the_truth(encounters: Encounters) -> None:
@@ -72,12 +71,3 @@ def test_every_effect_has_one_weight_per_value() -> None:
     for effects in (truth.READMISSION, truth.MORTALITY, truth.LENGTH_OF_STAY, truth.DENIAL):
         for name, weights in effects.items():
             assert len(weights) == levels[name], name
-
-
-def test_soft_auroc_of_hard_labels_is_the_ordinary_one() -> None:
-    from sklearn.metrics import roc_auc_score
-
-    rng = np.random.default_rng(0)
-    labels: npt.NDArray[np.float64] = (rng.random(500) < 0.3).astype(np.float64)
-    score = np.round(rng.random(500) + 0.3 * labels, 1)
-    assert abs(soft_auroc(labels, score) - float(roc_auc_score(labels, score))) < 1e-12
