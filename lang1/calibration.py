@@ -42,7 +42,8 @@ def calibration_line(probabilities: npt.ArrayLike, outcomes: npt.ArrayLike) -> t
     logit, y = np.log(p / (1 - p)), np.asarray(outcomes, dtype=np.float64)
     intercept, slope = 0.0, 1.0
     for _ in range(50):
-        fitted = 1 / (1 + np.exp(-(intercept + slope * logit)))
+        # Clipped: on a handful of rows that separate perfectly the line has no end.
+        fitted = 1 / (1 + np.exp(-np.clip(intercept + slope * logit, -35, 35)))
         w = np.maximum(fitted * (1 - fitted), 1e-12)
         gradient = np.array([(y - fitted).sum(), ((y - fitted) * logit).sum()])
         hessian = np.array([[w.sum(), (w * logit).sum()], [(w * logit).sum(), (w * logit**2).sum()]])

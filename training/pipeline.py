@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import time
@@ -27,7 +28,7 @@ from training.encoded import NO_LABEL, EncodedNotes, encode_notes
 from training.evaluation import choose_thresholds, evaluate_split, fit_calibrators, rounded
 from training.finetune import Logits, TrainingHistory, predict_logits, steps_of_rows, task_aurocs, train
 from training.initial import fresh_model
-from training.recipe import Optimization, Recipe
+from training.recipe import Comprehension, Optimization, Recipe
 from training.synth.arrow import Table
 from training.synth.ceiling import latent_probabilities, visible_probabilities
 from training.synth.config import SynthConfig
@@ -48,6 +49,38 @@ class Split:
     notes: EncodedNotes
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Finished phases in a folder, so that a run that was stopped goes on after its last one.
+
+    A phase is found again only for the same data, the same recipe up to it and the same earlier phases.
+    """
+
+    folder: Path
+    notes_sha256: str
+
+    def _key(self, made_by: Mapping[str, Any]) -> str:
+        return hashlib.sha256(json.dumps([made_by, self.notes_sha256], sort_keys=True).encode()).hexdigest()
+
+    def load(self, phase: str, made_by: Mapping[str, Any], model: PackedLlama, say: Say) -> dict[str, Any] | None:
+        """Put a finished phase's weights into `model` and return what it measured; None when there is none."""
+        record = self.folder / f"{phase}.json"
+        if not record.exists():
+            return None
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if found["key"] != self._key(made_by):
+            return None
+        load_model(model, str(self.folder / f"{phase}.safetensors"))
+        say(f"{phase}: taken from {self.folder}")
+        return dict(found["measured"])
+
+    def save(self, phase: str, made_by: Mapping[str, Any], model: PackedLlama, measured: Mapping[str, Any]) -> None:
+        """Keep a finished phase; the record is written last, so that a half-written phase is not found."""
+        save_model(model, str(self.folder / f"{phase}.safetensors"))
+        record = {"key": self._key(made_by), "measured": dict(measured)}
+        (self.folder / f"{phase}.json").write_text(json.dumps(record), encoding="utf-8")
+
+
 def run_recipe(recipe: Recipe, out: Path, work: Path, say: Say = print, registry: TaskRegistry = BUILT_IN) -> Bundle:
     """Train the recipe's model and seal it as a bundle at `out`. `work` keeps data, reused when it fits the recipe."""
     work.mkdir(parents=True, exist_ok=True)
@@ -58,25 +91,15 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, say: Say = print, registry
     parameters = sum(parameter.numel() for parameter in model.parameters())
     say(f"model: {parameters / 1e6:.2f} M parameters, vocabulary {encoder.vocab_size}")
     validation = load_split(data, ("val",), encoder, registry)
-    finished = work / "finetuned.safetensors"
-    record = work / "finetuned.json"
-    key = json.dumps([recipe.model_dump(mode="json"), manifest.notes_sha256], sort_keys=True)
-    if record.exists() and json.loads(record.read_text(encoding="utf-8"))["key"] == key:
-        say(f"model: finetuned weights taken from {finished}")
-        load_model(model, str(finished))
-        phases = json.loads(record.read_text(encoding="utf-8"))["phases"]
-    else:
-        phases = fit(recipe, model, encoder, load_split(data, ("train",), encoder, registry), validation, say)
-        save_model(model, str(finished))
-        record.write_text(json.dumps({"key": key, "phases": phases}), encoding="utf-8")
+    phases = fit(recipe, model, encoder, data, validation, Checkpoints(work, manifest.notes_sha256), say)
 
     # The bundle keeps bfloat16 weights; everything that is measured is measured on them.
     model.load_state_dict({name: tensor.bfloat16().float() for name, tensor in model.state_dict().items()})
-    validation_logits = predict_logits(model, validation.notes, encoder)
+    validation_logits = predict_logits(model, validation.notes, encoder, precision=recipe.precision)
     calibrators = fit_calibrators(registry, validation_logits, validation.notes)
     thresholds = choose_thresholds(registry, validation_logits, validation.notes, calibrators)
     say(f"evaluating on {', '.join(TEST_SPLITS)}")
-    report = rounded(_evaluate(registry, data, model, encoder, calibrators, thresholds))
+    report = rounded(_evaluate(recipe, registry, data, model, encoder, calibrators, thresholds))
     training = _training_record(recipe, manifest, parameters, phases)
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch)
@@ -135,26 +158,66 @@ def kept_characters(table: Table, encoder: PromptEncoder) -> np.ndarray[Any, np.
 
 
 def fit(
-    recipe: Recipe, model: PackedLlama, encoder: PromptEncoder, training: Split, validation: Split, say: Say
+    recipe: Recipe,
+    model: PackedLlama,
+    encoder: PromptEncoder,
+    data: Path,
+    validation: Split,
+    checkpoints: Checkpoints,
+    say: Say,
 ) -> dict[str, Any]:
     """The warm-up, if the recipe has one, then joint finetuning with early stopping on the mean AUROC over tasks.
 
-    Returns what each phase measured, ready for JSON."""
-    histories: dict[str, TrainingHistory] = {}
-    rng = np.random.default_rng(recipe.seed)
+    A phase that `checkpoints` holds is taken from there. Returns what each phase measured, ready for JSON.
+    """
+    phases: dict[str, Any] = {}
+    made_by = recipe.model_dump(mode="json", exclude={"comprehension", "finetuning", "name", "version"})
     if recipe.comprehension is not None:
-        plan = recipe.comprehension.optimization
-        questions = probes()
-        reader = encoder.with_registry(questions)
-        facts = told_facts(training.table, encoder)
-        rows = comprehension_steps(training.notes, facts, reader, recipe.comprehension, rng)
-        say(f"comprehension: {plan.steps} steps on {len(questions)} probes")
-        histories["comprehension"] = train(
-            model, rows, plan, precision=recipe.precision, answer_space="options", log=_logger(plan, say)
-        )
-    finetuning = recipe.finetuning
-    plan = finetuning.optimization
-    picked = np.random.default_rng(recipe.seed).permutation(len(validation.notes))[: finetuning.validation_notes]
+        made_by["comprehension"] = recipe.comprehension.model_dump(mode="json")
+        found = checkpoints.load("comprehension", made_by, model, say)
+        if found is None:
+            found = _comprehend(recipe, recipe.comprehension, model, encoder, data, say)
+            checkpoints.save("comprehension", made_by, model, found)
+        phases["comprehension"] = found
+    made_by["finetuning"] = recipe.finetuning.model_dump(mode="json")
+    found = checkpoints.load("finetuning", made_by, model, say)
+    if found is None:
+        found = _finetune(recipe, model, encoder, data, validation, say)
+        checkpoints.save("finetuning", made_by, model, found)
+    phases["finetuning"] = found
+    return phases
+
+
+def _comprehend(
+    recipe: Recipe, plan: Comprehension, model: PackedLlama, encoder: PromptEncoder, data: Path, say: Say
+) -> dict[str, Any]:
+    split = load_split(data, ("train",), encoder, encoder.registry)
+    questions = probes()
+    say(f"comprehension: {plan.optimization.steps} steps on {len(questions)} probes")
+    rows = comprehension_steps(
+        split.notes,
+        told_facts(split.table, encoder),
+        encoder.with_registry(questions),
+        plan,
+        np.random.default_rng(recipe.seed),
+    )
+    history = train(
+        model,
+        rows,
+        plan.optimization,
+        precision=recipe.precision,
+        answer_space="options",
+        log=_logger(plan.optimization, say),
+    )
+    return _measured(history)
+
+
+def _finetune(
+    recipe: Recipe, model: PackedLlama, encoder: PromptEncoder, data: Path, validation: Split, say: Say
+) -> dict[str, Any]:
+    plan = recipe.finetuning
+    split = load_split(data, ("train",), encoder, encoder.registry)
+    picked = np.random.default_rng(recipe.seed).permutation(len(validation.notes))[: plan.validation_notes]
 
     def validate() -> dict[str, float]:
         logits = predict_logits(model, validation.notes, encoder, precision=recipe.precision, indices=picked)
@@ -162,31 +225,33 @@ def fit(
         say("validation: " + "  ".join(f"{name} {value:.3f}" for name, value in aurocs.items()))
         return {"score": float(np.mean(list(aurocs.values()))), **aurocs}
 
-    say(f"finetuning: {plan.steps} steps")
-    histories["finetuning"] = train(
+    say(f"finetuning: {plan.optimization.steps} steps")
+    history = train(
         model,
-        steps_of_rows(training.notes, encoder, plan.batch_tokens, rng),
-        plan,
+        steps_of_rows(split.notes, encoder, plan.optimization.batch_tokens, np.random.default_rng(recipe.seed)),
+        plan.optimization,
         precision=recipe.precision,
-        answer_space=finetuning.answer_space,
-        validate_every_steps=finetuning.validate_every_steps,
-        patience_steps=finetuning.patience_steps,
+        answer_space=plan.answer_space,
+        validate_every_steps=plan.validate_every_steps,
+        patience_steps=plan.patience_steps,
         validate=validate,
-        log=_logger(plan, say),
+        log=_logger(plan.optimization, say),
     )
+    return _measured(history)
+
+
+def _measured(history: TrainingHistory) -> dict[str, Any]:
     return {
-        name: {
-            "notes_seen": history.notes_seen,
-            "tokens_seen": history.tokens_seen,
-            "minutes": round(history.seconds / 60, 1),
-            "best_step": history.best_step,
-            "validations": rounded(history.validations, 4),
-        }
-        for name, history in histories.items()
+        "notes_seen": history.notes_seen,
+        "tokens_seen": history.tokens_seen,
+        "minutes": round(history.seconds / 60, 1),
+        "best_step": history.best_step,
+        "validations": rounded(history.validations, 4),
     }
 
 
 def _evaluate(
+    recipe: Recipe,
     registry: TaskRegistry,
     data: Path,
     model: PackedLlama,
@@ -196,7 +261,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     """The report of every test split. All are scored together, so that the baseline is fitted once."""
     rows = load_split(data, TEST_SPLITS, encoder, registry)
-    logits = predict_logits(model, rows.notes, encoder)
+    logits = predict_logits(model, rows.notes, encoder, precision=recipe.precision)
     truth = latent_probabilities(rows.table)
     visible = visible_probabilities(rows.table, kept_characters(rows.table, encoder))
     baseline = _baseline(registry, data, rows.table, encoder)
