@@ -100,11 +100,15 @@ def _json(path: Path, index: int, data: bytes) -> Iterator[NoteFileItem]:
         yield NoteFileItem(str(path), index, resource=resource)
         return
     entries = resource.get("entry")
-    for place, entry in enumerate(entries if isinstance(entries, list) else []):
-        inner = entry.get("resource") if isinstance(entry, dict) else None
-        # A Bundle of a patient's record holds much else; only its documents are notes.
-        if isinstance(inner, dict) and inner.get("resourceType") == "DocumentReference":
-            yield NoteFileItem(str(path), index + place, resource=inner)
+    inner = [e.get("resource") if isinstance(e, dict) else None for e in (entries if isinstance(entries, list) else [])]
+    # A Bundle of a patient's record holds much else; only its documents are notes.
+    documents = {
+        at: r for at, r in enumerate(inner) if isinstance(r, dict) and r.get("resourceType") == "DocumentReference"
+    }
+    for place, document in documents.items():
+        yield NoteFileItem(str(path), index + place, resource=document)
+    if not documents:
+        yield _failed(path, index, "required", "the Bundle holds no DocumentReference; send one that holds notes")
 
 
 def _plain(path: Path, data: bytes, note_type: str | None) -> NoteFileItem:

@@ -171,3 +171,30 @@ def test_the_example_task_of_the_docs_loads(tmp_path: Path) -> None:
     path = tmp_path / "tasks.yaml"
     path.write_text(found.group(1))
     assert "icu_transfer" in load_tasks(path)
+
+
+SYNTHEA = ROOT.parent / "shared" / "data" / "synthea" / "DocumentReference.ndjson"
+HL7 = ROOT.parent / "shared" / "data" / "hl7-r4-examples"
+needs_data = pytest.mark.skipif(not SYNTHEA.exists(), reason="the sample FHIR data are not beside the checkout")
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("flags", "scored"),
+    [([], 13), pytest.param(["--include-superseded"], 1215, marks=pytest.mark.slow)],
+    ids=["by_default", "with_superseded"],
+)
+def test_every_synthea_note_is_accounted_for(bundle: Path, flags: list[str], scored: int) -> None:
+    done = runner.invoke(app, ["score", str(SYNTHEA), "--bundle", str(bundle), "--json", *flags])
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(lines) == 1215
+    assert sum("risks" in line for line in lines) == scored
+    assert all(line["error"]["detail"] for line in lines if "risks" not in line)
+
+
+@needs_data
+def test_hl7_examples_are_scored_or_refused_with_a_reason(bundle: Path) -> None:
+    done = runner.invoke(app, ["score", str(HL7), "--bundle", str(bundle), "--json"])
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len({line["source"].rsplit(":", 1)[0] for line in lines}) == len(list(HL7.glob("*.json")))
+    assert all("risks" in line or line["error"]["detail"] for line in lines)

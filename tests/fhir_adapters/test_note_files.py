@@ -78,3 +78,10 @@ def test_ndjson_is_streamed(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n' * 3)
     first = next(read_note_files(path))
     assert first.resource == {"a": 1}
+
+
+def test_a_bundle_without_documents_is_accounted_for(tmp_path: Path) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_text(json.dumps({"resourceType": "Bundle", "type": "collection"}))
+    (item,) = read_note_files(path)
+    assert item.error is not None and item.error.code == "required"

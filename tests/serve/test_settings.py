@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from serve.errors import SettingsError
-from serve.settings import Settings, load_settings, settings_markdown
+from serve.settings import Settings, load_settings
+from serve.settings_docs import settings_markdown
 
 
 @pytest.fixture(autouse=True)
