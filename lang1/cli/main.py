@@ -9,6 +9,8 @@ import typer
 from lang1 import __version__
 from lang1.cli import bundle, data, demo, score, serve, train
 
+TRAIN_EXTRA = frozenset({"pyarrow", "scipy", "sklearn"})
+
 app = typer.Typer(
     name="lang1",
     help="Score clinical notes for operational risks, on your own machines.",
@@ -46,6 +48,13 @@ def main() -> None:
 
     try:
         app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
+            raise
+        typer.echo(
+            f"lang1: {error.name} is not installed; install the train extra: pip install 'lang1[train]'", err=True
+        )
+        sys.exit(1)
     except Lang1Error as error:
         typer.echo(f"lang1: {error}", err=True)
         sys.exit(2 if error.code in {"invalid", "not-found"} else 1)

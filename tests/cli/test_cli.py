@@ -198,3 +198,14 @@ def test_hl7_examples_are_scored_or_refused_with_a_reason(bundle: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len({line["source"].rsplit(":", 1)[0] for line in lines}) == len(list(HL7.glob("*.json")))
     assert all("risks" in line or line["error"]["detail"] for line in lines)
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        f"sys.argv = ['lang1', 'data', 'synth', '--out', {str(tmp_path / 'd')!r}]\n"
+        "from lang1.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "lang1[train]" in done.stderr and "Traceback" not in done.stderr
