@@ -21,8 +21,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt docker/install-python.sh
 	@touch $@ $(VENV)/.runtime
 
 tests/node/node_modules: tests/node/package.json tests/node/package-lock.json
-	@if command -v npm >/dev/null; then cd tests/node && npm ci --silent --no-audit --no-fund && touch node_modules; \
-	else echo "npm is absent: the FHIR validator's tests will be skipped"; fi
+	@if command -v npm >/dev/null && (cd tests/node && npm ci --no-audit --no-fund --loglevel=error); then touch $@; \
+	elif [ -n "$$LANG1_REQUIRE_ALL" ]; then echo "npm ci failed in tests/node" >&2; exit 1; \
+	else echo "without npm and its registry the FHIR validators' tests are skipped"; fi
 
 demo: $(VENV)/.runtime   ## start the service, post a discharge summary and an H&P, print the risks, stop
 	$(BIN)/lang1 demo $(ARGS)

@@ -1,6 +1,6 @@
 """The packed pass against plain ways to ask five questions: a loop, and a fair batch. Same weights, same type, A B A B.
 
-    python -m bench.packed [--shape 100m|tiny] [--notes 6] [--dtype bfloat16]
+    python -m bench.packed [--shape 100m|tiny] [--notes 3] [--dtype bfloat16]
 
 Weights are random at a published shape; agreement of the answers is checked before anything is timed.
 """

@@ -9,7 +9,13 @@ set -eu
 venv=$1
 extras=${2:-}
 root=$(cd "$(dirname "$0")/.." && pwd)
-[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+# A venv made without ensurepip has a python and no pip, and would fail for ever after.
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    "${PYTHON:-python3}" -m venv --clear "$venv" || {
+        echo "python3 cannot make virtual environments; on Debian: apt-get install python3-venv" >&2
+        exit 1
+    }
+fi
 pip="$venv/bin/python -m pip --disable-pip-version-check install --quiet"
 
 # torch first and by its exact version: asked for as a range, pip may take a CUDA build of several gigabytes instead.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,17 +17,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lang1.errors import BundleError, TaskDefinitionError
 from lang1.note_types import NOTE_TYPES
 from lang1.prompt import suffix_sha256
 from lang1.scores import Calibrator, ModelIdentity, OperatingThresholds
-from lang1.tasks import Task, TaskRegistry
+from lang1.tasks import BUILT_IN, Task, TaskRegistry
 
 MANIFEST = "lang1.json"
 CARD = "MODEL_CARD.md"
 REPORT = "evaluation.json"
+REQUIRED_FILES = ("config.json", "tokenizer.json", CARD)
+"""Beside these the weights: one file, or shards with their index."""
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,120}$")]
@@ -47,6 +50,12 @@ class TrainedTask(_Frozen):
     """By LOINC code; the key "other" is a note of unknown type."""
     calibrator: Calibrator = Calibrator()
     thresholds: OperatingThresholds
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainedTask:
+        if len(self.calibrator.offsets) not in (0, len(self.task.options)):
+            raise ValueError(f"the calibrator needs {len(self.task.options)} offsets or none")
+        return self
 
 
 class BundleManifest(_Frozen):
@@ -100,13 +109,16 @@ class Bundle:
 def load_bundle(folder: Path, registry: TaskRegistry | None = None) -> Bundle:
     """Read and verify a bundle: every listed file's hash, no unlisted file, every rendered question.
 
-    With `registry`, tasks that it also defines must ask the same question. Raises BundleError naming file or task.
+    Tasks that `registry` (the built-in ones by default) also defines must mean the same.
+    Raises BundleError naming the file or the task.
     """
     path = folder / MANIFEST
     try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        _refuse_what_is_not_a_plain_file(path)
+        with path.open("rb") as file:
+            raw = file.read(_MAX_MANIFEST_BYTES + 1)
+        if len(raw) > _MAX_MANIFEST_BYTES:
             raise BundleError(f"{MANIFEST} is over {_MAX_MANIFEST_BYTES} bytes; this is not a bundle")
-        raw = path.read_bytes()
         manifest = BundleManifest.model_validate_json(raw)
     except OSError as error:
         raise BundleError(
@@ -126,13 +138,22 @@ def _verify_files(folder: Path, manifest: BundleManifest) -> None:
     present = {entry.name for entry in folder.iterdir()} - {MANIFEST}
     if unlisted := sorted(present - manifest.files.keys()):
         raise BundleError(f"{folder.name}: {unlisted[0]} is not listed in {MANIFEST}; a bundle holds only sealed files")
+    if missing := sorted({*REQUIRED_FILES} - manifest.files.keys()):
+        raise BundleError(f"{folder.name}/{MANIFEST}: files: {missing[0]} is not listed; remake the bundle")
     for name, expected in manifest.files.items():
         try:
+            _refuse_what_is_not_a_plain_file(folder / name)
             actual = file_sha256(folder / name)
         except OSError as error:
             raise BundleError(f"{folder.name}: {name} cannot be read ({type(error).__name__})") from None
         if actual != expected:
             raise BundleError(f"{folder.name}: {name} was changed after the bundle was sealed; take the original again")
+
+
+def _refuse_what_is_not_a_plain_file(path: Path) -> None:
+    """Raise BundleError for a link, pipe or device: what it leads to is not sealed. Raises OSError when absent."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise BundleError(f"{path.parent.name}: {path.name} is not a plain file; a bundle holds no links or devices")
 
 
 def _verify_prompts(bundle: Bundle, registry: TaskRegistry | None) -> None:
@@ -146,9 +167,16 @@ def _verify_prompts(bundle: Bundle, registry: TaskRegistry | None) -> None:
                 f"task {trained.task.name}: this version of lang1 words the question otherwise than the model was "
                 "trained with; retrain, or run the version that made the bundle"
             )
-    for name, task in (registry or {}).items():
-        if name in tasks and prompt_hashes(task) != prompt_hashes(tasks[name]):
-            raise BundleError(f"task {name}: the bundle was trained with another question; remove or rename the task")
+    for name, task in (BUILT_IN if registry is None else registry).items():
+        if name in tasks and _meaning(task) != _meaning(tasks[name]):
+            raise BundleError(
+                f"task {name}: the bundle was trained with another definition of it; retrain, or rename it"
+            )
+
+
+def _meaning(task: Task) -> tuple[object, ...]:
+    """What must not differ between training and serving: the question, and what its answers stand for."""
+    return task.question, task.options, task.adverse_options, task.note_types, task.horizon, task.horizon_days
 
 
 def prompt_hashes(task: Task) -> dict[str, str]:
@@ -214,9 +242,12 @@ def write_bundle(
         text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         (staging / MANIFEST).write_text(text, encoding="utf-8")
         staging.chmod(0o755)
+        # The old bundle steps aside whole, so that at no time is there half of one under the name.
+        aside = staging.with_name(f"{staging.name}-old")
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.replace(aside)
         staging.replace(folder)
+        shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from lang1.scores import Calibrator
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ECE_BINS = 15
 Floats = npt.NDArray[np.float64]
@@ -37,53 +34,72 @@ def perfect_ece_bound(
 
 
 def calibration_line(probabilities: npt.ArrayLike, outcomes: npt.ArrayLike) -> tuple[float, float]:
-    """(intercept, slope) of a logistic regression of the outcome on the predicted logit; (0, 1) is perfect."""
+    """(intercept, slope) of a logistic regression of the outcome on the predicted logit; (0, 1) is perfect.
+
+    Both are held within +-50 and are NaN when every outcome is the same: no line fits then.
+    """
     p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-9, 1 - 1e-9)
     logit, y = np.log(p / (1 - p)), np.asarray(outcomes, dtype=np.float64)
-    intercept, slope = 0.0, 1.0
-    for _ in range(50):
-        # Clipped: on a handful of rows that separate perfectly the line has no end.
-        fitted = 1 / (1 + np.exp(-np.clip(intercept + slope * logit, -35, 35)))
-        w = np.maximum(fitted * (1 - fitted), 1e-12)
-        gradient = np.array([(y - fitted).sum(), ((y - fitted) * logit).sum()])
-        hessian = np.array([[w.sum(), (w * logit).sum()], [(w * logit).sum(), (w * logit**2).sum()]])
-        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
-        intercept, slope = intercept + float(step[0]), slope + float(step[1])
-        if np.abs(step).max() < 1e-9:
-            break
-    return intercept, slope
+    if y.min() == y.max():
+        return float("nan"), float("nan")
+    # Centred, so that intercept and slope hardly depend on each other and the search is short.
+    centre = float(logit.mean())
+
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        score = theta[0] + theta[1] * (logit - centre)
+        residual = _sigmoid(score) - y
+        value = np.logaddexp(0.0, score) - y * score
+        return float(value.mean()), np.array([residual.mean(), (residual * (logit - centre)).mean()])
+
+    at, slope = _minimum(loss, np.array([centre, 1.0]), [(-50.0, 50.0), (-50.0, 50.0)])
+    return float(at - slope * centre), float(slope)
 
 
 def fit_calibrator(
     logits: Sequence[Sequence[float]] | Floats, labels: npt.ArrayLike, *, ridge: float = 1.0
 ) -> Calibrator:
-    """Vector scaling by Newton steps on the log-likelihood of a validation set: one scale, an offset an option.
+    """Vector scaling, by maximum likelihood on a validation set: one scale in [0.01, 100] and an offset an option.
 
     logits (n, K) of one task's options; labels (n,). `ridge` (in units of observations) holds the offset of an option
     that hardly occurs near zero, and the scale near one. The first option's offset is 0: only differences matter.
+    The likelihood is concave in scale and offsets, so the bounded search finds its maximum from anywhere.
     """
     z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.intp)
+    z = z - z.mean(axis=1, keepdims=True)  # the same probabilities, and numbers of a size that suits the search
     n, classes = z.shape
-    theta = np.zeros(classes)  # [log-free scale, offsets of options 1..K-1]
-    theta[0] = 1.0
     target = np.eye(classes)[y]
-    prior = theta.copy()
-    for _ in range(100):
-        shifted = theta[0] * z + np.concatenate(([0.0], theta[1:]))
+
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        offsets = np.concatenate(([0.0], theta[1:]))
+        shifted = theta[0] * z + offsets
         shifted -= shifted.max(axis=1, keepdims=True)
-        p = np.exp(shifted)
-        p /= p.sum(axis=1, keepdims=True)
-        # features[:, k, j]: derivative of option k's score by parameter j
-        features = np.zeros((n, classes, classes))
-        features[:, :, 0] = z
-        features[:, 1:, 1:] = np.eye(classes - 1)
-        mean = np.einsum("nk,nkj->nj", p, features)
-        gradient = np.einsum("nk,nkj->j", target - p, features) - ridge * (theta - prior)
-        centred = features - mean[:, None, :]
-        hessian = np.einsum("nk,nki,nkj->ij", p, centred, centred) + ridge * np.eye(classes)
-        step = np.linalg.solve(hessian, gradient)
-        theta += step
-        if np.abs(step).max() < 1e-8:
-            break
-    scale = float(max(theta[0], 1e-3))
-    return Calibrator(scale=scale, offsets=(0.0, *(float(offset) for offset in theta[1:])))
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        residual = np.exp(log_p) - target
+        pulled = theta - start
+        value = -(target * log_p).sum() / n + 0.5 * ridge / n * (pulled**2).sum()
+        gradient = np.concatenate(([(residual * z).sum()], residual[:, 1:].sum(axis=0))) / n + ridge / n * pulled
+        return float(value), gradient
+
+    start = np.concatenate(([1.0], np.zeros(classes - 1)))
+    theta = _minimum(loss, start, [(0.01, 100.0), *[(-30.0, 30.0)] * (classes - 1)])
+    return Calibrator(scale=float(theta[0]), offsets=(0.0, *(float(offset) for offset in theta[1:])))
+
+
+def _sigmoid(score: Floats) -> Floats:
+    return np.asarray(0.5 * (1 + np.tanh(score / 2)))
+
+
+def _minimum(
+    loss: Callable[[Floats], tuple[float, Floats]], start: Floats, bounds: list[tuple[float, float]]
+) -> Floats:
+    """Where a smooth convex loss is least within bounds. Raises ArithmeticError when the search does not end."""
+    from scipy.optimize import minimize  # of the training extra; serving never fits
+
+    found = minimize(  # type: ignore[no-untyped-call]
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000, "ftol": 1e-13, "gtol": 1e-9}
+    )
+    # "Abnormal" ends are steps below the precision of the sum: the gradient says whether it is the minimum.
+    inside = [low < x < high for x, (low, high) in zip(found.x, bounds, strict=True)]
+    if not np.all(np.isfinite(found.x)) or np.abs(found.jac[inside]).max(initial=0.0) > 1e-4:
+        raise ArithmeticError(f"calibration did not converge: {found.message}")
+    return np.asarray(found.x)

@@ -63,17 +63,26 @@ def macro_auroc(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def macro_auroc_interval(
-    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, resamples: int = 1000, seed: int = 3407
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    groups: npt.ArrayLike | None = None,
+    resamples: int = 1000,
+    seed: int = 3407,
 ) -> Interval:
-    """`macro_auroc` with value +- 1.96 SD over bootstrap resamples, clipped to [0, 1]. Scores are ranked once."""
+    """`macro_auroc` with value +- 1.96 SD over bootstrap resamples, clipped to [0, 1]. Scores are ranked once.
+
+    `groups` (n,) names each row's patient: patients are then resampled with all their rows, which are not independent.
+    """
     scores, truth = np.asarray(probabilities, dtype=np.float64), _one_hot(labels, probabilities)
     columns = [1] if scores.shape[1] == 2 else [k for k in range(scores.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
     ranked = [(*_ranked(scores[:, k]), truth[:, k]) for k in columns]
     rng = np.random.default_rng(seed)
     values = np.empty(resamples)
-    rows = len(scores)
+    member = np.arange(len(scores)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    units = int(member.max()) + 1 if len(member) else 0
     for i in range(resamples):
-        counts = np.bincount(rng.integers(0, rows, rows), minlength=rows).astype(np.float64)
+        counts = np.bincount(rng.integers(0, units, units), minlength=units).astype(np.float64)[member]
         per_class = [
             _auroc_of_ranked((column * counts)[order], ((1 - column) * counts)[order], starts)
             for order, starts, column in ranked

@@ -245,10 +245,15 @@ class PackedLlama(nn.Module):
     def option_logits(self, batch: PackedBatch) -> list[Tensor]:
         """R float32 tensors, one a suffix in batch order: the logits of its K option letters."""
         hidden = self.hidden_states(batch, read_only=True)
+        return self._letter_logits(hidden, batch)
+
+    def _letter_logits(self, hidden: Tensor, batch: PackedBatch) -> list[Tensor]:
         letters = sorted({token for options in batch.option_ids for token in options})
         column = {token: index for index, token in enumerate(letters)}
         rows = self.lm_head.weight[torch.tensor(letters, device=hidden.device)]
-        logits = hidden.float() @ rows.float().T
+        # Never in autocast's type: neighbouring probabilities would be rounded to ties.
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits = hidden.float() @ rows.float().T
         return [logits[i, [column[token] for token in options]] for i, options in enumerate(batch.option_ids)]
 
 

@@ -109,7 +109,8 @@ class PromptEncoder:
     def note_ids(self, text: str) -> tuple[list[int], int]:
         """The first `max_note_tokens` ids of a text, and how many it has in all.
 
-        Both are exact for tokenisers that never join tokens across a space (byte-level BPE, SentencePiece defaults).
+        Both are exact for tokenisers that never join tokens across a space, as byte-level BPE; with one that puts a
+        mark before every text (Llama-2's), each piece of 20,000 characters counts one token more.
         """
         kept: list[int] = []
         total = 0

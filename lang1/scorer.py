@@ -11,6 +11,7 @@ import torch
 from lang1.bundle import Bundle, load_bundle
 from lang1.errors import BundleError, Lang1Error
 from lang1.llama import PackedLlama, load_llama
+from lang1.note_types import NOTE_TYPES
 from lang1.notes import ClinicalNote
 from lang1.packing import batches_by_tokens, pack
 from lang1.prompt import PackedPrompt, PromptEncoder
@@ -63,6 +64,7 @@ class PackedScorer:
         cls, bundle: Path, *, device: Device = "auto", dtype: Dtype = "auto", registry: TaskRegistry | None = None
     ) -> PackedScorer:
         """Verify a bundle and load it. Raises BundleError or DeviceError."""
+        before = _stamp(bundle)
         verified = load_bundle(bundle, registry)
         manifest = verified.manifest
         where = resolve_device(device)
@@ -75,7 +77,7 @@ class PackedScorer:
         longest = max(
             len(encoder.suffix(task, loinc).token_ids)
             for task in encoder.registry.values()
-            for loinc in (*task.note_types, None)
+            for loinc in (*NOTE_TYPES, None)
         )
         needed = 1 + manifest.max_note_tokens + longest
         if needed > model.config.max_position_embeddings:
@@ -83,6 +85,8 @@ class PackedScorer:
                 f"a full note and its longest question need {needed} positions, the model has "
                 f"{model.config.max_position_embeddings}; make the bundle with a smaller max_note_tokens"
             )
+        if _stamp(bundle) != before:
+            raise BundleError(f"{bundle.name} changed while it was being loaded; load it again")
         return cls(verified, model, encoder, where)
 
     def prepare(self, note: ClinicalNote, tasks: Sequence[str] | None = None) -> PackedPrompt:
@@ -126,6 +130,15 @@ class PackedScorer:
         for group in batches_by_tokens(prompts, max_batch_tokens):
             results.extend(self.score([prompts[index] for index in group]))
         return results
+
+
+def _stamp(folder: Path) -> list[tuple[str, int, int, int]]:
+    """Name, inode, size and time of every file: what was verified must be what is then read."""
+    try:
+        entries = [(entry.name, entry.stat()) for entry in sorted(folder.iterdir())]
+    except OSError:
+        return []
+    return [(name, found.st_ino, found.st_size, found.st_mtime_ns) for name, found in entries]
 
 
 def _to_cpu(tensors: list[torch.Tensor]) -> list[torch.Tensor]:

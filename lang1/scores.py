@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lang1.errors import ScoringError
 from lang1.tasks import Task
@@ -51,6 +51,12 @@ class OperatingThresholds(_Frozen):
 
     moderate: Annotated[float, Field(ge=0, le=1)]
     high: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> OperatingThresholds:
+        if self.moderate > self.high:
+            raise ValueError(f"moderate {self.moderate} must not be above high {self.high}")
+        return self
 
     def level(self, adverse_probability: float) -> RiskLevel:
         if adverse_probability >= self.high:

@@ -78,7 +78,7 @@ class Task(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Task:
-        if NOTE_NAME_FIELD not in self.question or self.question.replace(NOTE_NAME_FIELD, "").count("{"):
+        if self.question.count(NOTE_NAME_FIELD) != 1 or set(self.question.replace(NOTE_NAME_FIELD, "")) & set("{}"):
             raise ValueError(f"question must name the note once as {NOTE_NAME_FIELD} and hold no other braces")
         if any(not 0 <= i < len(self.options) for i in self.adverse_options):
             raise ValueError(f"adverse_options must index the {len(self.options)} options")
@@ -271,14 +271,14 @@ def load_tasks(path: Path, base: TaskRegistry = BUILT_IN) -> TaskRegistry:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         # JSON mode: a YAML list is a tuple, a YAML string an enum value; numbers and strings stay strict.
         parsed = _TaskFile.model_validate_json(_as_json(document))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TaskDefinitionError(
-            f"{path}: cannot be read as YAML ({type(error).__name__}); send a UTF-8 YAML file"
-        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"
         raise TaskDefinitionError(f"{path}: {where}: {first['msg']}") from None
+    except (OSError, yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        raise TaskDefinitionError(
+            f"{path}: cannot be read as YAML ({type(error).__name__}); send a UTF-8 YAML file"
+        ) from None
     return base.with_tasks(parsed.tasks)
 
 

@@ -14,6 +14,7 @@ def model_card(
     recipe: Recipe, registry: TaskRegistry, parameters: int, data: Mapping[str, Any], report: Mapping[str, Any]
 ) -> str:
     """MODEL_CARD.md as text; every figure comes from `report`."""
+    warmed = recipe.comprehension is not None
     head = f"# {recipe.name} {recipe.version}\n\n"
     head += (
         "**A demonstration. It was trained on invented patients of a simulator and must not be used for care.** Every "
@@ -36,22 +37,32 @@ def model_card(
             "## Training data\n",
             f"The synthetic hospital of this project (simulator {data.get('simulator_version', '?')}, "
             f"seed {recipe.synth.seed}, {recipe.synth.patients:,} patients, {recipe.synth.first_year} to "
-            f"{recipe.synth.last_year}). No real patient is in it.\n",
-            *[_results(title, report[key], registry) for key, title in _SPLITS.items() if key in report],
+            f"{recipe.synth.last_year}). No real patient is in it."
+            + (
+                " Before the tasks, the model was trained on probes: short questions about facts that the simulator "
+                "had told in the training notes. The TF-IDF baseline has had no such help.\n"
+                if warmed
+                else "\n"
+            ),
+            *[_results(_split_title(split), entries, registry) for split, entries in report.items()],
             "## Limits\n",
-            "- Notes of the simulator are simpler than a hospital's: these figures say that the pipeline works, not "
-            "how it would do on real notes.\n"
+            "- Notes of the simulator are simpler than a hospital's: these figures say that the pipeline works, "
+            "not how it would do on real notes.\n"
             f"- What stands after the first {recipe.max_note_tokens} tokens is not read; an answer says how much was "
             "cut.\n"
             "- A task asked of a note type it was not trained on is marked (`note_type_match: false`).\n"
             "- No subgroup analysis yet; the simulator has no race, ethnicity or language.\n",
             "## Remake\n",
-            "```\nlang1 train finetune --recipe demo --out lang1/demo_bundle\n```\n",
+            f"```\nlang1 train finetune --recipe {recipe.name.removeprefix('lang1-')} --out FOLDER\n```\n",
         ]
     )
 
 
-_SPLITS = {"test": "Held-out patients", "temporal_2024": "The later year 2024"}
+def _split_title(split: str) -> str:
+    if split.startswith("temporal_"):
+        # As in the paper: a later year keeps patients who were seen before.
+        return f"The later year {split.removeprefix('temporal_')}, patients seen in training kept"
+    return "Patients not seen in training"
 
 
 def _tasks_table(registry: TaskRegistry) -> str:
@@ -65,10 +76,10 @@ def _tasks_table(registry: TaskRegistry) -> str:
 def _results(title: str, split: Mapping[str, Any], registry: TaskRegistry) -> str:
     rows = [
         f"## {title}\n",
-        "AUROC on drawn outcomes with its 95% interval; then AUROC against the true probabilities (soft labels) of the "
-        "model, a TF-IDF + logistic regression baseline, the visible ceiling (the best possible from the facts in the "
-        "tokens read) and the latent one (the true probabilities). ECE stands beside the 99th percentile of a "
-        "perfectly calibrated model on as many notes.\n",
+        "AUROC on drawn outcomes with its 95% interval, patients resampled whole; then AUROC against the true "
+        "probabilities (soft labels) of the model, a TF-IDF + logistic regression baseline, the visible ceiling (the "
+        "best possible from the facts in the tokens read) and the latent one (the true probabilities). ECE stands "
+        "beside the 99th percentile of a perfectly calibrated model on as many notes.\n",
         "| task | notes | AUROC | soft: model | TF-IDF | visible | latent | ECE-15 (perfect, 99th) |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -75,8 +75,12 @@ def evaluate_split(
     truth: Mapping[str, Probabilities] | None = None,
     visible: Mapping[str, Probabilities] | None = None,
     baseline: Mapping[str, Probabilities] | None = None,
+    patients: npt.NDArray[Any] | None = None,
 ) -> dict[str, Any]:
-    """Every task's figures on one split. The optional mappings hold (N, K) probabilities in the notes' order."""
+    """Every task's figures on one split. The optional mappings hold (N, K) probabilities in the notes' order.
+
+    `patients` (N,) names each note's patient, so that intervals are clustered by patient.
+    """
     report: dict[str, Any] = {}
     for task in registry.values():
         rows = labelled(notes, logits, task.name)
@@ -89,7 +93,10 @@ def evaluate_split(
         entry: dict[str, Any] = {
             "notes": int(rows.sum()),
             "class_counts": np.bincount(labels, minlength=len(task.options)).tolist(),
-            "auroc": asdict(macro_auroc_interval(probabilities, labels)),
+            "auroc": asdict(
+                macro_auroc_interval(probabilities, labels, groups=None if patients is None else patients[rows])
+            ),
+            "patients": None if patients is None else len(np.unique(patients[rows])),
             "brier": float(np.mean((adverse - happened) ** 2)),
             "ece_15": expected_calibration_error(adverse, happened),
             "ece_15_perfect_99th": perfect_ece_bound(adverse),

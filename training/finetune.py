@@ -22,7 +22,7 @@ from lang1.llama import PackedLlama
 from lang1.packing import batches_by_tokens, pack
 from lang1.prompt import PackedPrompt, PromptEncoder
 from training.encoded import NO_LABEL, EncodedNotes
-from training.recipe import Optimization
+from training.recipe import Optimization, RecipeError
 
 Logits = dict[str, npt.NDArray[np.float64]]
 Log = Callable[[dict[str, float]], None]
@@ -186,6 +186,8 @@ def train(
         last = step + 1 == optimization.steps
         if validate is not None and ((step + 1) % validate_every_steps == 0 or last):
             measured = {"step": float(step + 1), "loss": value, **validate()}
+            if math.isnan(measured["score"]):
+                raise RecipeError("finetuning.validation_notes: a task has no AUROC on these few notes; raise it")
             model.train()
             history.validations.append(measured)
             if measured["score"] > best_score:

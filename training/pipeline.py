@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_file, save_model
 
-from lang1.bundle import CARD, REPORT, Bundle, write_bundle
+from lang1.bundle import CARD, MANIFEST, REPORT, Bundle, file_sha256, write_bundle
+from lang1.errors import BundleError
 from lang1.llama import PackedLlama
 from lang1.notes import ClinicalNote, clean_text
 from lang1.prompt import PromptEncoder
@@ -31,12 +32,11 @@ from training.initial import fresh_model
 from training.recipe import Comprehension, Optimization, Recipe
 from training.synth.arrow import Table
 from training.synth.ceiling import latent_probabilities, visible_probabilities
-from training.synth.config import SynthConfig
-from training.synth.generate import MANIFEST_FILE, Manifest, labelled, read_notes, write_dataset
+from training.synth.config import SIMULATOR_VERSION, SynthConfig
+from training.synth.generate import MANIFEST_FILE, NOTES_FILE, Manifest, labelled, read_notes, write_dataset
 from training.tokenizer import BOS_TOKEN, train_tokenizer
 
 Say = Callable[[str], None]
-TEST_SPLITS = ("test", "temporal_2024")
 BASELINE_NOTES = 30_000
 """Training notes of the TF-IDF baseline: its AUROC has flattened by then, and more would not fit a small machine."""
 
@@ -75,14 +75,19 @@ class Checkpoints:
         return dict(found["measured"])
 
     def save(self, phase: str, made_by: Mapping[str, Any], model: PackedLlama, measured: Mapping[str, Any]) -> None:
-        """Keep a finished phase; the record is written last, so that a half-written phase is not found."""
+        """Keep a finished phase. The old record goes first and the new one comes last, whole or not at all."""
+        record = self.folder / f"{phase}.json"
+        record.unlink(missing_ok=True)
         save_model(model, str(self.folder / f"{phase}.safetensors"))
-        record = {"key": self._key(made_by), "measured": dict(measured)}
-        (self.folder / f"{phase}.json").write_text(json.dumps(record), encoding="utf-8")
+        fresh = record.with_suffix(".new")
+        fresh.write_text(json.dumps({"key": self._key(made_by), "measured": dict(measured)}), encoding="utf-8")
+        fresh.replace(record)
 
 
 def run_recipe(recipe: Recipe, out: Path, work: Path, say: Say = print, registry: TaskRegistry = BUILT_IN) -> Bundle:
     """Train the recipe's model and seal it as a bundle at `out`. `work` keeps data, reused when it fits the recipe."""
+    if out.exists() and not (out / MANIFEST).exists():
+        raise BundleError(f"{out} exists and is not a bundle; give another folder for the bundle")
     work.mkdir(parents=True, exist_ok=True)
     manifest = prepare_data(recipe.synth, work / "data", say)
     data = work / "data"
@@ -93,12 +98,12 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, say: Say = print, registry
     validation = load_split(data, ("val",), encoder, registry)
     phases = fit(recipe, model, encoder, data, validation, Checkpoints(work, manifest.notes_sha256), say)
 
-    # The bundle keeps bfloat16 weights; everything that is measured is measured on them.
+    # The bundle keeps bfloat16 weights; everything that is measured is measured on them, in float32 as CPUs serve them.
     model.load_state_dict({name: tensor.bfloat16().float() for name, tensor in model.state_dict().items()})
-    validation_logits = predict_logits(model, validation.notes, encoder, precision=recipe.precision)
+    validation_logits = predict_logits(model, validation.notes, encoder)
     calibrators = fit_calibrators(registry, validation_logits, validation.notes)
     thresholds = choose_thresholds(registry, validation_logits, validation.notes, calibrators)
-    say(f"evaluating on {', '.join(TEST_SPLITS)}")
+    say(f"evaluating on {', '.join(test_splits(recipe))}")
     report = rounded(_evaluate(recipe, registry, data, model, encoder, calibrators, thresholds))
     training = _training_record(recipe, manifest, parameters, phases)
     with tempfile.TemporaryDirectory() as scratch:
@@ -119,12 +124,18 @@ def prepare_data(config: SynthConfig, folder: Path, say: Say) -> Manifest:
     path = folder / MANIFEST_FILE
     if path.exists():
         found = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-        if found.config == config:
+        fits = found.config == config and found.simulator_version == SIMULATOR_VERSION
+        if fits and file_sha256(folder / NOTES_FILE) == found.notes_sha256:
             say(f"data: {found.notes:,} notes taken from {folder}")
             return found
     made = write_dataset(config, folder)
     say(f"data: {made.notes:,} notes of {made.patients:,} invented patients written to {folder}")
     return made
+
+
+def test_splits(recipe: Recipe) -> tuple[str, ...]:
+    """The splits that a report is about: held-out patients, and each held-out year."""
+    return ("test", *(f"temporal_{year}" for year in recipe.synth.temporal_years))
 
 
 def make_encoder(recipe: Recipe, registry: TaskRegistry, data: Path, say: Say) -> PromptEncoder:
@@ -172,6 +183,8 @@ def fit(
     """
     phases: dict[str, Any] = {}
     made_by = recipe.model_dump(mode="json", exclude={"comprehension", "finetuning", "name", "version"})
+    # The questions are part of what is trained: other words, other weights.
+    made_by["tasks"] = [task.model_dump(mode="json") for task in encoder.registry.values()]
     if recipe.comprehension is not None:
         made_by["comprehension"] = recipe.comprehension.model_dump(mode="json")
         found = checkpoints.load("comprehension", made_by, model, say)
@@ -260,19 +273,20 @@ def _evaluate(
     thresholds: Mapping[str, OperatingThresholds],
 ) -> dict[str, Any]:
     """The report of every test split. All are scored together, so that the baseline is fitted once."""
-    rows = load_split(data, TEST_SPLITS, encoder, registry)
-    logits = predict_logits(model, rows.notes, encoder, precision=recipe.precision)
+    rows = load_split(data, test_splits(recipe), encoder, registry)
+    logits = predict_logits(model, rows.notes, encoder)
     truth = latent_probabilities(rows.table)
     visible = visible_probabilities(rows.table, kept_characters(rows.table, encoder))
     baseline = _baseline(registry, data, rows.table, encoder)
+    patients = np.asarray(rows.table["patient_id"].to_pylist())
     split_of_row = np.asarray(rows.table["split"].to_pylist())
     report: dict[str, Any] = {}
-    for split in TEST_SPLITS:
+    for split in test_splits(recipe):
         here = split_of_row == split
         labels = {name: np.where(here, column, NO_LABEL).astype(np.int8) for name, column in rows.notes.labels.items()}
         report[split] = evaluate_split(
             registry, rows.notes.with_labels(labels), logits, calibrators, thresholds,
-            truth=truth, visible=visible, baseline=baseline,
+            truth=truth, visible=visible, baseline=baseline, patients=patients,
         )  # fmt: skip
     return report
 

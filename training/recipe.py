@@ -106,6 +106,18 @@ class Recipe(_Frozen):
     comprehension: Comprehension | None = None
     finetuning: Finetuning
 
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        # A question and BOS stand behind and before the note.
+        if self.max_note_tokens + 128 > self.model.max_position_embeddings:
+            raise ValueError("max_note_tokens must leave 128 of model.max_position_embeddings for a question")
+        for year in self.synth.temporal_years:
+            if not self.synth.first_year <= year <= self.synth.last_year:
+                raise ValueError(
+                    f"synth.temporal_years: {year} is not simulated; change it or first_year and last_year"
+                )
+        return self
+
 
 def load_recipe(name_or_path: str) -> Recipe:
     """A shipped recipe by name ("demo") or a YAML file by path. Raises RecipeError naming the key."""
@@ -123,7 +135,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         where = source.name
     try:
         return Recipe.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")), strict=False)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{where}: cannot be read as YAML ({type(error).__name__})") from None
     except ValidationError as error:
         # A misspelt key also misses its right spelling; the wrong one is the better thing to name.

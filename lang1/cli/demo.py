@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lang1 import DEMO_BUNDLE
+
 if TYPE_CHECKING:
     import httpx
 
@@ -41,7 +43,7 @@ def demo(
         started = time.monotonic()
         with (
             _running_service(chosen_port, Path(scratch), log),
-            httpx.Client(base_url=f"http://127.0.0.1:{chosen_port}", timeout=60) as client,
+            httpx.Client(base_url=f"http://127.0.0.1:{chosen_port}", timeout=60, trust_env=False) as client,
         ):
             console.print(f"Ready after {time.monotonic() - started:.1f} s.\n")
             for name in ("discharge-summary.json", "history-and-physical.json"):
@@ -72,8 +74,11 @@ def _running_service(port: int, scratch: Path, log: Path) -> Iterator[None]:
     """`lang1 serve` as a child process, ready to answer; stopped by its process id at the end."""
     import httpx
 
-    environment = {**os.environ, "LANG1_STATE_DIR": str(scratch / "state")}
+    # The demo is the demo: a hospital's own settings must not send its invented notes to a real database.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LANG1_")}
+    environment["LANG1_STATE_DIR"] = str(scratch / "state")
     command = [sys.executable, "-m", "lang1.cli.main", "serve", "--port", str(port), "--host", "127.0.0.1"]
+    command += ["--bundle", str(DEMO_BUNDLE)]
     with log.open("wb") as output:
         child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)  # noqa: S603 - ours
     try:
@@ -84,7 +89,10 @@ def _running_service(port: int, scratch: Path, log: Path) -> Iterator[None]:
             if time.monotonic() > deadline:
                 _fail(f"the service was not ready after {START_LIMIT_S:.0f} s", log)
             try:
-                if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == httpx.codes.OK:
+                if (
+                    httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5, trust_env=False).status_code
+                    == httpx.codes.OK
+                ):
                     break
             except httpx.TransportError:
                 pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lang1 import DEMO_BUNDLE
+from lang1.note_types import NOTE_TYPES
 
 if TYPE_CHECKING:
     from fhir_adapters.document_reference import NotePolicy
@@ -53,6 +55,9 @@ def score(
     """
     if device not in {"auto", "cpu", "cuda"} or dtype not in {"auto", "float32", "bfloat16"}:
         raise typer.BadParameter("device is auto, cpu or cuda; dtype is auto, float32 or bfloat16")
+    if note_type is not None and not re.fullmatch(r"\d{1,7}-\d", note_type):
+        known = ", ".join(f"{each.loinc} {each.display}" for each in NOTE_TYPES.values())
+        raise typer.BadParameter(f"note-type is a LOINC code: {known}")
     for path in files:
         if not path.exists():
             raise typer.BadParameter(f"{path} does not exist")
@@ -106,9 +111,26 @@ def _outcomes(
 
 
 def _flush(waiting: list[tuple[str, str, PackedPrompt] | Outcome], scorer: PackedScorer) -> Iterator[Outcome]:
-    results = iter(scorer.score([entry[2] for entry in waiting if not isinstance(entry, Outcome)]))
+    from lang1.errors import ScoringError
+
+    prompts = [entry[2] for entry in waiting if not isinstance(entry, Outcome)]
+    try:
+        results = iter(scorer.score(prompts))
+    except ScoringError:
+        # One note must not take the others of its pass with it.
+        yield from (entry if isinstance(entry, Outcome) else _score_alone(entry, scorer) for entry in waiting)
+        return
     for entry in waiting:
         yield entry if isinstance(entry, Outcome) else Outcome(entry[0], entry[1], scores=next(results))
+
+
+def _score_alone(entry: tuple[str, str, PackedPrompt], scorer: PackedScorer) -> Outcome:
+    from lang1.errors import ScoringError
+
+    try:
+        return Outcome(entry[0], entry[1], scores=scorer.score([entry[2]])[0])
+    except ScoringError as error:
+        return Outcome(entry[0], entry[1], error_code=error.code, error=str(error))
 
 
 def _prepare(
@@ -183,6 +205,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
 
 def _print_tables(outcomes: list[Outcome], scorer: PackedScorer) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -197,12 +220,13 @@ def _print_tables(outcomes: list[Outcome], scorer: PackedScorer) -> None:
             assert outcome.scores is not None
             cells = {risk.task: risk for risk in outcome.scores.risks}
             row = [_cell(cells.get(name)) for name in scorer.registry]
-            table.add_row(outcome.note_id or outcome.source, *row, str(outcome.scores.dropped_tokens or ""))
+            table.add_row(escape(outcome.note_id or outcome.source), *row, str(outcome.scores.dropped_tokens or ""))
         console.print(table)
     if refused:
         table = Table("refused note", "code", "reason")
         for outcome in refused:
-            table.add_row(outcome.note_id or outcome.source, outcome.error_code or "", outcome.error or "")
+            line = (outcome.note_id or outcome.source, outcome.error_code or "", outcome.error or "")
+            table.add_row(*(escape(cell) for cell in line))
         console.print(table)
 
 

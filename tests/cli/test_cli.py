@@ -99,6 +99,7 @@ def test_one_task_can_be_asked(folder: Path, bundle: Path) -> None:
         ["score", "missing.json"],
         ["score", "{file}", "--task", "unknown"],
         ["score", "{file}", "--dtype", "int"],
+        ["score", "{file}", "--note-type", "discharge"],
     ],
 )
 def test_a_wrong_call_is_exit_code_2(arguments: list[str], folder: Path, bundle: Path) -> None:
@@ -109,6 +110,20 @@ def test_a_wrong_call_is_exit_code_2(arguments: list[str], folder: Path, bundle:
 def test_nothing_scored_is_exit_code_1(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "short.txt").write_text("too short")
     assert runner.invoke(app, ["score", str(tmp_path / "short.txt"), "--bundle", str(bundle)]).exit_code == 1
+
+
+def test_names_with_brackets_are_names(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "notes [draft].txt").write_text(TEXT)
+    done = runner.invoke(app, ["score", str(tmp_path), "--bundle", str(bundle)], env={"COLUMNS": "300"})
+    assert done.exit_code == 0 and "[draft].txt" in done.output
+
+
+def test_a_model_that_fails_is_said_for_every_note(tmp_path: Path) -> None:
+    poisoned = make_tiny_bundle(tmp_path / "poisoned", poison=True)
+    (tmp_path / "a.txt").write_text(TEXT)
+    done = runner.invoke(app, ["score", str(tmp_path / "a.txt"), "--bundle", str(poisoned), "--json"])
+    assert done.exit_code == 1
+    assert "not finite" in json.loads(done.stdout.splitlines()[0])["error"]["detail"]
 
 
 def test_bundle_inspect_and_verify(bundle: Path) -> None:
@@ -140,10 +155,10 @@ def test_a_recipe_trains_a_bundle_from_nothing(tmp_path: Path) -> None:
     recipe = {
         "name": "smoke", "version": "0.0.1", "demo": True, "tokenizer_notes": 100,
         "model": shape | {"num_key_value_heads": 1, "vocab_size": 700},
-        "synth": {"patients": 300, "mean_words": 280},
+        "synth": {"patients": 1500, "mean_words": 280},
         "comprehension": {"questions_per_note": 3, "optimization": plan},
         "finetuning": {
-            "answer_space": "options", "validate_every_steps": 1, "validation_notes": 30, "optimization": plan,
+            "answer_space": "options", "validate_every_steps": 1, "validation_notes": 5000, "optimization": plan,
         },
     }  # fmt: skip
     path = tmp_path / "recipe.yaml"

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lang1.bundle import MANIFEST, load_bundle
+from lang1.bundle import MANIFEST, Bundle, load_bundle
 from lang1.errors import BundleError, ScoringError
 from lang1.notes import ClinicalNote
 from lang1.scorer import PackedScorer
@@ -80,6 +83,60 @@ def test_a_file_outside_the_folder_cannot_be_named(own_bundle: Path) -> None:
     (own_bundle / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="files"):
         load_bundle(own_bundle)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", MANIFEST])
+def test_links_and_pipes_are_refused(own_bundle: Path, tmp_path: Path, name: str) -> None:
+    elsewhere = (own_bundle / name).rename(tmp_path / "elsewhere")
+    (own_bundle / name).symlink_to(elsewhere)
+    with pytest.raises(BundleError, match="not a plain file"):
+        load_bundle(own_bundle)
+    (own_bundle / name).unlink()
+    os.mkfifo(own_bundle / name)
+    with pytest.raises(BundleError, match="not a plain file"):
+        load_bundle(own_bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["tasks"][0]["calibrator"].update(offsets=[0, 0, 0]), "offsets"),
+        (lambda m: m["tasks"][0]["thresholds"].update(moderate=0.9, high=0.1), "moderate"),
+        (lambda m: m["files"].pop("MODEL_CARD.md"), "MODEL_CARD"),
+        (lambda m: m["tasks"][0]["task"].update(adverse_options=[0]), "another definition"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    own_bundle: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    manifest = json.loads((own_bundle / MANIFEST).read_text())
+    change(manifest)
+    (own_bundle / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=message):
+        load_bundle(own_bundle)
+
+
+def test_weights_swapped_during_the_load_are_noticed(
+    own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_tiny_bundle(tmp_path / "other", seed=9) / "model.safetensors"
+
+    def verify_then_swap(folder: Path, registry: TaskRegistry | None = None) -> Bundle:
+        verified = load_bundle(folder, registry)
+        shutil.copy(other, folder / "model.safetensors")
+        return verified
+
+    monkeypatch.setattr("lang1.scorer.load_bundle", verify_then_swap)
+    with pytest.raises(BundleError, match="changed while"):
+        PackedScorer.load(own_bundle, device="cpu")
+
+
+def test_a_bundle_is_replaced_whole(tmp_path: Path) -> None:
+    folder = make_tiny_bundle(tmp_path / "b", seed=1)
+    first = load_bundle(folder).sha256
+    make_tiny_bundle(folder, seed=2)
+    assert load_bundle(folder).sha256 != first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["b"]
 
 
 def test_no_folder_is_a_clear_error(tmp_path: Path) -> None:

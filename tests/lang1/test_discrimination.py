@@ -50,6 +50,18 @@ def test_one_sided_labels_have_no_auroc() -> None:
     assert np.isnan(soft_auroc([0.1, 0.4], [0, 0]))
 
 
+def test_rows_of_one_patient_are_resampled_together(rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 2, 400)
+    scores = 1 / (1 + np.exp(-rng.normal(labels * 1.0)))
+    p = np.stack([1 - scores, scores], axis=1)
+    thrice, rows = np.repeat(np.arange(400), 3), np.repeat(np.arange(400), 3)
+    alone = macro_auroc_interval(p, labels, resamples=400)
+    clustered = macro_auroc_interval(p[rows], labels[rows], groups=thrice, resamples=400)
+    naive = macro_auroc_interval(p[rows], labels[rows], resamples=400)
+    assert clustered.high - clustered.low == pytest.approx(alone.high - alone.low, rel=0.15)
+    assert naive.high - naive.low < 0.75 * (clustered.high - clustered.low)
+
+
 def test_interval_covers_and_narrows(rng: np.random.Generator) -> None:
     def interval(n: int) -> float:
         labels = rng.integers(0, 2, n)
@@ -78,6 +90,29 @@ def test_calibrator_of_a_binary_task_is_platt_scaling(rng: np.random.Generator) 
     platt = LogisticRegression(C=1e8).fit(logit[:, None], labels)
     assert fitted.scale == pytest.approx(platt.coef_[0, 0], abs=1e-3)
     assert fitted.offsets[1] == pytest.approx(platt.intercept_[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 5])
+@pytest.mark.parametrize("stretch", [1.5, 3.0, 8.0, 30.0])
+def test_an_overconfident_model_is_calmed(rng: np.random.Generator, classes: int, stretch: float) -> None:
+    """Overconfidence is what finetuning leaves; raw Newton steps from scale 1 run away on it."""
+    true_logits = rng.normal(size=(4000, classes)) * 1.5
+    p = np.exp(true_logits) / np.exp(true_logits).sum(axis=1, keepdims=True)
+    labels = (rng.random((4000, 1)) > p.cumsum(axis=1)).sum(axis=1)
+    fitted = fit_calibrator(true_logits * stretch, labels)
+    assert fitted.scale * stretch == pytest.approx(1.0, abs=0.12)
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "shift", "slope"), [(-4, 3, 0.0, 1 / 3), (-5, 1.5, 3.0, 1.0), (0, 2, -2.0, 4.0)]
+)
+def test_calibration_line_converges_far_from_the_start(
+    rng: np.random.Generator, mean: float, spread: float, shift: float, slope: float
+) -> None:
+    logit = rng.normal(mean, spread, 40_000)
+    y = (rng.random(40_000) < 1 / (1 + np.exp(-(shift + slope * logit)))).astype(float)
+    found = calibration_line(1 / (1 + np.exp(-logit)), y)
+    assert found == pytest.approx((shift, slope), rel=0.1, abs=0.12)
 
 
 def test_an_option_that_never_occurs_stays_finite(rng: np.random.Generator) -> None:

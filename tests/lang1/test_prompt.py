@@ -96,6 +96,26 @@ def test_cleaning_folds_and_drops() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("\u00d8 chest pain", "no chest pain"),
+        ("S\u00f8rensen", "Sorensen"),
+        ("INR \u2260 therapeutic", "INR != therapeutic"),
+        ("1\u00bd tabs", "1 1/2 tabs"),
+        ("age \u2a7e 50, \u2266 3, \u2248 90", "age >= 50, <= 3, ~ 90"),
+        ("5\u201110 days", "5-10 days"),
+        ("\u2191WBC", "up WBC"),
+    ],
+)
+def test_cleaning_keeps_what_a_sign_means(raw: str, cleaned: str) -> None:
+    assert clean_text(raw) == cleaned
+
+
+def test_an_empty_field_in_a_long_note_is_not_a_placeholder() -> None:
+    check_scorable(f"{PLAIN} Allergies: <none>.")
+
+
 @given(st.text())
 def test_cleaned_text_is_ascii_and_stable(raw: str) -> None:
     text = clean_text(raw)
@@ -103,7 +123,7 @@ def test_cleaned_text_is_ascii_and_stable(raw: str) -> None:
     assert clean_text(text) == text
 
 
-@pytest.mark.parametrize("text", ["", "too short a note", f"{PLAIN} <NA>", f"{PLAIN} < null >"])
+@pytest.mark.parametrize("text", ["", "too short a note", f"{PLAIN} <NA>", "<null> <none> <missing> " * 5])
 def test_what_training_drops_is_not_scored(text: str) -> None:
     with pytest.raises(NoteError):
         check_scorable(text)

@@ -6,7 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from lang1.errors import TaskDefinitionError
+from lang1.notes import ClinicalNote
+from lang1.scorer import PackedScorer
 from lang1.tasks import BUILT_IN, Task, TaskRegistry, load_tasks
+from tests.tiny_bundle import make_tiny_bundle
 
 SIXTH = """
 tasks:
@@ -52,6 +55,8 @@ def test_a_hospital_adds_a_task_with_a_file(tmp_path: Path) -> None:
         (("horizon: encounter", "horizon: someday"), "horizon"),
         (("{note} of", "{note} {patient} of"), "braces"),
         (("    title: ICU transfer\n", "    titel: ICU transfer\n"), "title"),
+        (("tasks:", "tasks: &a [*a] #"), "YAML"),
+        (("tasks:", "tasks: 2020-13-45 #"), "YAML"),
         (("tasks:", "tasks: !!python/object/apply:os.system [true] #"), "YAML"),
     ],
 )
@@ -77,3 +82,13 @@ def test_a_task_survives_json(name: str) -> None:
 def test_a_registry_refuses_twins() -> None:
     with pytest.raises(TaskDefinitionError):
         TaskRegistry([BUILT_IN["length_of_stay"], BUILT_IN["length_of_stay"]])
+
+
+def test_a_bundle_with_a_sixth_task_scores_it_without_code(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.yaml"
+    path.write_text(SIXTH)
+    bundle = make_tiny_bundle(tmp_path / "six", registry=load_tasks(path))
+    note = ClinicalNote("n", "the patient was admitted with chest pain and a history of heart failure", "34117-2")
+    (scores,) = PackedScorer.load(bundle, device="cpu").score_notes([note])
+    assert [risk.task for risk in scores.risks] == [*BUILT_IN, "icu_transfer"]
+    assert scores.risks[-1].note_type_match
