@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lang1.note_types import NOTE_TYPES
 from lang1.tasks import BUILT_IN
-from serve.settings import settings_markdown
+from serve.settings_docs import settings_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 

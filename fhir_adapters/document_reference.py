@@ -9,13 +9,23 @@ from typing import Any, Final
 from fhir_adapters.canonical import CONFIDENTIALITY_SYSTEMS
 from fhir_adapters.errors import FhirInputError
 from fhir_adapters.r4 import check_resource_type, validate_structure
-from fhir_adapters.references import codings, identifier_token, is_date_time, objects, parse_instant, text_of
+from fhir_adapters.references import (
+    MAX_REFERENCE_CHARS,
+    codings,
+    identifier_token,
+    is_date_time,
+    is_storable,
+    objects,
+    parse_instant,
+    text_of,
+)
 from lang1.note_types import LOINC_SYSTEM, NOTE_TYPES
 
 STATUS_CODES: Final = ("current", "superseded", "entered-in-error")
 DOC_STATUS_CODES: Final = ("preliminary", "final", "amended", "entered-in-error")
 RELATES_TO_CODES: Final = ("replaces", "transforms", "signs", "appends")
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+MAX_RELATIONS: Final = 100
 RESTRICTED_CODES: Final = frozenset({"R", "V"})
 
 
@@ -82,8 +92,13 @@ def parse_document_reference(resource: dict[str, Any]) -> ParsedDocument:
     return ParsedDocument(
         document_id=text_of(resource, "id"),
         version_id=text_of(meta, "versionId"),
-        master_identifier=identifier_token(resource.get("masterIdentifier")),
-        identifier=next(filter(None, map(identifier_token, objects(resource.get("identifier")))), None),
+        master_identifier=_storable(
+            identifier_token(resource.get("masterIdentifier")), "DocumentReference.masterIdentifier"
+        ),
+        identifier=_storable(
+            next(filter(None, map(identifier_token, objects(resource.get("identifier")))), None),
+            "DocumentReference.identifier",
+        ),
         status=str(resource["status"]),
         doc_status=text_of(resource, "docStatus"),
         note_type=_note_type(resource.get("type")),
@@ -159,8 +174,18 @@ def _check_id(element: object, name: str, path: str) -> None:
         )
 
 
+def _storable(name: str | None, path: str) -> str | None:
+    if name is not None and not is_storable(name):
+        raise FhirInputError(
+            f"{path} is over {MAX_REFERENCE_CHARS} characters or holds a control character; correct it",
+            code="value",
+            expression=path,
+        )
+    return name
+
+
 def _subject(subject: object) -> tuple[str | None, str | None]:
-    literal, token = _reference(subject)
+    literal, token = _reference(subject, "DocumentReference.subject")
     if literal is None and token is None:
         raise FhirInputError(
             "DocumentReference.subject names no patient by reference or identifier (a contained one has no address); "
@@ -173,12 +198,12 @@ def _subject(subject: object) -> tuple[str | None, str | None]:
 
 def _encounter(context: object) -> tuple[str | None, str | None]:
     encounters = objects(context.get("encounter")) if isinstance(context, dict) else []
-    return _reference(encounters[0]) if encounters else (None, None)
+    return _reference(encounters[0], "DocumentReference.context.encounter") if encounters else (None, None)
 
 
-def _reference(element: object) -> tuple[str | None, str | None]:
-    literal = text_of(element, "reference")
-    token = identifier_token(element.get("identifier")) if isinstance(element, dict) else None
+def _reference(element: object, path: str) -> tuple[str | None, str | None]:
+    literal = _storable(text_of(element, "reference"), path)
+    token = _storable(identifier_token(element.get("identifier")) if isinstance(element, dict) else None, path)
     # "#p1" points into the sender's own resource and would point nowhere from a RiskAssessment.
     return (None if literal is None or literal.startswith("#") else literal), token
 
@@ -210,14 +235,21 @@ def _period_time(period: object, name: str) -> str | None:
 
 def _replaces(resource: dict[str, Any]) -> tuple[str, ...]:
     targets: list[str] = []
-    for index, relation in enumerate(objects(resource.get("relatesTo"))):
+    relations = objects(resource.get("relatesTo"))
+    if len(relations) > MAX_RELATIONS:
+        raise FhirInputError(
+            f"DocumentReference.relatesTo has {len(relations)} entries, over the cap of {MAX_RELATIONS}; send fewer",
+            code="too-long",
+            expression="DocumentReference.relatesTo",
+        )
+    for index, relation in enumerate(relations):
         if relation.get("code") not in RELATES_TO_CODES:
             raise FhirInputError(
                 f"DocumentReference.relatesTo[{index}].code is not one of {', '.join(RELATES_TO_CODES)}; send one",
                 code="code-invalid",
                 expression=f"DocumentReference.relatesTo[{index}].code",
             )
-        literal, token = _reference(relation.get("target"))
+        literal, token = _reference(relation.get("target"), f"DocumentReference.relatesTo[{index}].target")
         if relation["code"] == "replaces" and (target := literal or token):
             targets.append(target)
     return tuple(targets)

@@ -16,6 +16,15 @@ def objects(value: object) -> list[dict[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
+MAX_REFERENCE_CHARS: Final = 1024
+"""Longest literal reference or identifier token that is taken; a database's key columns need a bound."""
+
+
+def is_storable(name: str) -> bool:
+    """Whether a reference or token is of a sane length and free of control characters (PostgreSQL takes no NUL)."""
+    return len(name) <= MAX_REFERENCE_CHARS and not any(character < " " or character == "\x7f" for character in name)
+
+
 def text_of(element: object, name: str) -> str | None:
     """The non-empty string at `name`; None when absent or not a string."""
     value = element.get(name) if isinstance(element, dict) else None

@@ -1,9 +1,8 @@
-"""The service's Prometheus metrics: many processes, one folder a node, true sums (prometheus-client's multiprocess
-mode).
+"""The service's Prometheus metrics: many processes, one folder a node, true sums.
 
-Import this module only in a process whose PROMETHEUS_MULTIPROC_DIR was set before it started: prometheus-client
-reads the
-variable once, at import. Labels are only task, note type, model version and outcome code: nothing of a patient.
+That is prometheus-client's multiprocess mode. Import this module only in a process whose PROMETHEUS_MULTIPROC_DIR was
+set before it started: prometheus-client reads the variable at its import. Labels are only task, note type, model
+version and outcome code: nothing of a patient.
 """
 
 from __future__ import annotations
@@ -57,16 +56,6 @@ _GAUGE_FILE = re.compile(r"^gauge_live\w+_(\d+)\.db$")
 def note_type_label(loinc: str | None, known: Iterable[str]) -> str:
     """The LOINC code when it is one we know, else "other": a caller's free text must not become a label."""
     return loinc if loinc is not None and loinc in known else "other"
-
-
-def prepare_directory(folder: Path) -> None:
-    """Make the node's metrics folder and drop the files of an earlier run.
-
-    Only for the process that starts the service.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for file in folder.glob("*.db"):
-        file.unlink(missing_ok=True)
 
 
 def _drop_dead_gauges(folder: Path) -> None:

@@ -1,41 +1,58 @@
-"""The application builder that `serve run serve.app:build_app key=value`, `serve deploy` files and the CLI share."""
+"""The application that `lang1 serve`, `serve run serve.app:build_app name=value` and Serve config files start."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+# No `from __future__ import annotations`: Ray looks at build_app's annotation itself, which would be a string.
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import ray
+from pydantic import BaseModel, ConfigDict, Field
 from ray import serve as ray_serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
 from serve.app_names import INGRESS, SCORER, STORE
 from serve.ingress import IngressReplica
+from serve.metrics_folder import METRICS_VARIABLE
+from serve.ray_environment import set_ray_environment
 from serve.scorer import ScorerReplica, ScorerSettings
 from serve.settings import Settings, load_settings
 from serve.store.actor import StoreReplica
 
-METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+class AppArgs(BaseModel):
+    """Arguments of the builder: any setting by its name, over the environment and the file.
+
+    Ray logs the arguments: give a database URL with a password as LANG1_DATABASE_URL, on the node that builds.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    settings_file: Path | None = Field(default=None, description="YAML file of settings.")
+
+    def settings(self) -> Settings:
+        """The settings. Raises SettingsError."""
+        return load_settings(self.settings_file, **(self.model_extra or {}))
 
 
 def logging_config(settings: Settings) -> LoggingConfig:
-    """Ray Serve's logs.
-
-    No access log: it holds paths, and a path like `RiskAssessment/{id}` names a patient's record.
-    """
+    """Ray Serve's logs, without the access log: a path like `RiskAssessment/{id}` names a patient's record."""
     return LoggingConfig(encoding="JSON", log_level=settings.log_level, enable_access_log=False)
 
 
-def build_app(args: Settings | Mapping[str, Any] | None = None) -> Application:
-    """The Ray Serve application from settings, or from `key=value` arguments over environment and file.
+def build_app(args: AppArgs) -> Application:
+    """The builder that Ray Serve's command line and config files name. Raises SettingsError.
 
-    Raises SettingsError. The metrics folder must be the same for all replicas of a node; `serve.run` wipes it at a
-    start.
+    Where Ray is already running, it must have been started with the variables of `serve.ray_environment`.
     """
+    if not ray.is_initialized():
+        set_ray_environment()  # `serve run` builds first, and starts Ray after
+    return application(args.settings())
+
+
+def application(settings: Settings) -> Application:
+    """Ingress, scorers and store with their options."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    settings = args if isinstance(args, Settings) else load_settings(**(args or {}))
-    settings.resolved_metrics_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     env = {"env_vars": {METRICS_VARIABLE: str(settings.resolved_metrics_dir), "OMP_NUM_THREADS": "1"}}
     scorer_env = {"env_vars": env["env_vars"] | {"OMP_NUM_THREADS": str(settings.threads_per_scorer)}}
     shared: dict[str, Any] = {
@@ -78,7 +95,6 @@ def build_app(args: Settings | Mapping[str, Any] | None = None) -> Application:
 
 def _scorer_settings(settings: Settings) -> ScorerSettings:
     return ScorerSettings(
-        bundle=str(settings.bundle.expanduser().absolute()),
         tasks_file=str(settings.tasks_file.expanduser().absolute()) if settings.tasks_file else None,
         device=settings.device,
         dtype=settings.dtype,

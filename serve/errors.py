@@ -1,6 +1,5 @@
-"""What the service answers when it cannot answer: a status, a FHIR issue code and a mend.
-
-Never note text, never an identifier.
+"""What the service answers when it cannot answer: a status, a FHIR issue code and a mend; never note text, never an
+identifier.
 """
 
 from __future__ import annotations
@@ -9,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from lang1.errors import Lang1Error
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """An error as plain data, so that it crosses a process border without a traceback.
 
     `status` is the HTTP status, `code` a FHIR R4 IssueType code, `retry_after_s` seconds or None, `expression` a
-    FHIRPath
-    to the element at fault or None.
+    FHIRPath to the element at fault or None.
     """
 
     status: int
@@ -35,8 +35,10 @@ class ServiceError(Exception):
         self.problem = problem
 
 
-class SettingsError(Exception):
+class SettingsError(Lang1Error):
     """A setting is wrong: names it, what was got and the mend. Refuses the start."""
+
+    code = "invalid"
 
 
 class StoreUnavailableError(ServiceError):
@@ -62,8 +64,8 @@ def throttled(queued_notes: int) -> Problem:
 
 
 def timed_out(deadline_s: float) -> Problem:
-    """The deadline passed before the forward pass was over."""
-    return Problem(504, "timeout", f"no score within the deadline of {deadline_s:g} s; send it again")
+    """The deadline passed before there was an answer."""
+    return Problem(504, "timeout", f"no answer within the deadline of {deadline_s:g} s; send it again")
 
 
 def scorer_away() -> Problem:
@@ -71,6 +73,11 @@ def scorer_away() -> Problem:
     return Problem(
         503, "transient", "no scorer is running; it is being restarted; send it again later", retry_after_s=5
     )
+
+
+def model_changed() -> Problem:
+    """Another bundle was loaded between the scores and their explanation."""
+    return Problem(503, "transient", "another model was loaded meanwhile; send it again", retry_after_s=1)
 
 
 def out_of_memory() -> Problem:

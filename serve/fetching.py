@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import orjson
 
 from fhir_adapters.attachments.fetching import FetchedBinary, Fetcher, NoFetcher, binary_content
 from fhir_adapters.errors import FhirInputError
 from serve.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 _URL = "DocumentReference.content.attachment.url"
 
@@ -21,17 +27,19 @@ class HttpFetcher:
         self._max_bytes = max_bytes
         self._client = httpx.Client(
             timeout=timeout_s, follow_redirects=False, trust_env=False,
-            headers={"Accept": "application/fhir+json, */*;q=0.5"},
+            headers={"Accept": "application/fhir+json, */*;q=0.5", "Accept-Encoding": "identity"},
         )  # fmt: skip
+        self._timeout_s = timeout_s
 
     def fetch(self, url: str) -> FetchedBinary:
         """The Binary at `url`. Raises FhirInputError: 424 not-found, 502 transient, 422 security or too-long."""
         import httpx
 
+        until = time.monotonic() + self._timeout_s
         try:
             with self._client.stream("GET", url) as answer:
                 self._check_status(answer.status_code)
-                body = self._read(answer)
+                body = self._read(answer, until)
                 content_type = answer.headers.get("content-type", "application/octet-stream")
         except (httpx.HTTPError, httpx.InvalidURL):
             raise FhirInputError(
@@ -59,12 +67,18 @@ class HttpFetcher:
                 code="transient", status=502, expression=_URL,
             )  # fmt: skip
 
-    def _read(self, answer: object) -> bytes:
+    def _read(self, answer: httpx.Response, until: float) -> bytes:
         pieces: list[bytes] = []
         size = 0
         # Base64 in a Binary resource is a third longer than what it holds.
         cap = self._max_bytes * 4 // 3 + 4096
-        for piece in answer.iter_bytes():  # type: ignore[attr-defined]  # httpx.Response, imported where it is used
+        for piece in answer.iter_bytes():
+            # The client's own time-out is a piece's: a byte now and then would hold this thread for ever.
+            if time.monotonic() > until:
+                raise FhirInputError(
+                    f"the FHIR server did not send the attachment within {self._timeout_s:g} s; send it again later",
+                    code="transient", status=502, expression=_URL,
+                )  # fmt: skip
             size += len(piece)
             if size > cap:
                 raise FhirInputError(

@@ -12,11 +12,12 @@ from fhir_adapters.attachments.fetching import Fetcher
 from fhir_adapters.attachments.limits import AttachmentLimits
 from fhir_adapters.document_note import DocumentIdentity, ScorableNote, document_to_note
 from fhir_adapters.document_reference import NotePolicy
+from fhir_adapters.explanation import QuotedPassage, explained
 from fhir_adapters.parameters import ScoreRequest
 from fhir_adapters.risk_assessment import record_to_risk_assessment
 from lang1.scores import RiskScore, RiskScores
 from lang1.tasks import Task
-from serve.pipeline import NoteJob
+from serve.note_job import AnsweredNote, NoteJob
 from serve.settings import Settings
 from serve.store.records import StoredPrediction, note_key
 
@@ -61,15 +62,15 @@ def request_to_job(request: ScoreRequest, settings: Settings, fetcher: Fetcher) 
         replaces=identity.replaces,
         recorded_subject=subject,
         recorded_encounter=identity.encounter or identity.encounter_identifier,
+        explain=request.explain,
     )
 
 
 def _key(source: str, identity: DocumentIdentity, subject: str | None, encounter: str | None) -> str:
     """The document's key. Contract: source, the document's own id, text. Here also patient, encounter and note type.
 
-    Templated notes without an id are equal word for word for different patients, whose answers must not be mixed
-    up; the
-    note type is part of the question.
+    Templated notes without an id are equal word for word for different patients, whose answers must not be mixed up;
+    the note type is part of the question.
     """
     named = (identity.key, subject, encounter, identity.note_type)
     return note_key(source, "fhir|" + "|".join(f"{len(part)}:{part}" if part is not None else "-" for part in named),
@@ -106,3 +107,16 @@ def stored_to_risk_assessment(
 ) -> dict[str, Any]:
     """The RiskAssessment of a stored prediction."""
     return record_to_risk_assessment(stored_to_record(stored), registry, probability_scale=settings.probability_scale)
+
+
+def answer_to_risk_assessments(
+    answer: AnsweredNote, registry: Mapping[str, Task], settings: Settings
+) -> list[dict[str, Any]]:
+    """The RiskAssessments of an answered note; with its passages where they were asked for, in this answer alone."""
+    resources = []
+    for stored in answer.predictions:
+        resource = stored_to_risk_assessment(stored, registry, settings)
+        passages = (answer.passages or {}).get(stored.task, ())
+        quoted = [QuotedPassage(answer.text[each.start : each.end], each.effect) for each in passages]
+        resources.append(explained(resource, registry[stored.task], quoted))
+    return resources

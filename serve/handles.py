@@ -12,6 +12,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from lang1.scores import RiskScores
 from serve.errors import Problem, ServiceError, StoreUnavailableError, internal, scorer_away, throttled, timed_out
+from serve.explaining import Explanation
 from serve.logs import get_logger
 from serve.outcome import Outcome
 from serve.scorer import ModelDescription, NoteToScore
@@ -25,7 +26,7 @@ _RETRY_PAUSE_S = 0.05
 # Well over a busy database's own time-out, which answers sooner and says why.
 _COMMIT_TIMEOUT_S = 30.0
 _DESCRIBE_TIMEOUT_S = 5.0
-# A call that moves on while another replica still works: enough notes for a batch of their own.
+# A large request is spread over the replicas in parts of at least so many notes: a smaller part fills no batch.
 _NOTES_PER_CALL = 8
 
 
@@ -38,10 +39,7 @@ class ReplicaCallError(Exception):
 
 
 async def _call(make: Callable[[], Any], timeout_s: float, when_late: Callable[[bool], Problem]) -> Any:
-    """Await a DeploymentResponse; a dead replica is retried until `timeout_s`.
-
-    `when_late` gets whether one had died.
-    """
+    """Await a DeploymentResponse; a dead replica is retried until `timeout_s`. `when_late` gets whether one died."""
     until = time.monotonic() + timeout_s
     died = False
     while True:
@@ -78,10 +76,17 @@ class ScorerClient:
         self._replicas = replicas
         self._is_alive = is_alive
 
-    async def describe(self) -> ModelDescription:
-        """What a scorer has loaded. Raises ReplicaCallError."""
-        result: ModelDescription = await _call(
-            lambda: self._handle.describe.remote(), _DESCRIBE_TIMEOUT_S, lambda died: scorer_away()
+    @property
+    def replicas(self) -> int:
+        """How many there are meant to be."""
+        return self._replicas
+
+    async def describe(
+        self, known_sha256: str | None = None, timeout_s: float = _DESCRIBE_TIMEOUT_S
+    ) -> ModelDescription | None:
+        """What a scorer has loaded; None when that is the bundle with this hash. Raises ReplicaCallError."""
+        result: ModelDescription | None = await _call(
+            lambda: self._handle.describe.remote(known_sha256), timeout_s, lambda died: scorer_away()
         )
         return result
 
@@ -95,12 +100,28 @@ class ScorerClient:
         answered = await asyncio.gather(*(self._score_part(part, deadline_s) for part in parts))
         return [outcome for part in answered for outcome in part]
 
+    async def explain(self, note: NoteToScore, deadline_s: float) -> Outcome[Explanation]:
+        """What moved one note's scores."""
+        try:
+            result: Outcome[Explanation] = await self._ask(self._handle.explain, note, deadline_s)
+            return result
+        except ReplicaCallError as error:
+            return Outcome(problem=error.problem)
+
     async def _score_part(self, notes: Sequence[NoteToScore], deadline_s: float) -> list[Outcome[RiskScores]]:
+        try:
+            result: list[Outcome[RiskScores]] = await self._ask(self._handle.score, notes, deadline_s)
+            return result
+        except ReplicaCallError as error:
+            return [Outcome(problem=error.problem)] * len(notes)
+
+    async def _ask(self, method: Any, work: Any, deadline_s: float) -> Any:
+        """`method(work, seconds left)` of a scorer. Raises ReplicaCallError, which tells late from away."""
         until = time.monotonic() + deadline_s
         died = False
 
         def make() -> Any:
-            return self._handle.score.remote(notes, max(0.001, until - time.monotonic()))
+            return method.remote(work, max(0.001, until - time.monotonic()))
 
         def when_late(one_died: bool) -> Problem:
             nonlocal died
@@ -108,13 +129,12 @@ class ScorerClient:
             return timed_out(deadline_s)
 
         try:
-            result: list[Outcome[RiskScores]] = await _call(make, deadline_s + _GRACE_S, when_late)
-            return result
+            return await _call(make, deadline_s + _GRACE_S, when_late)
         except ReplicaCallError as error:
-            problem = error.problem
-        if problem.code == "timeout" and (died or not await asyncio.to_thread(self._is_alive)):
-            problem = scorer_away()
-        return [Outcome(problem=problem)] * len(notes)
+            late = error.problem.code == "timeout"
+            if late and (died or not await asyncio.to_thread(self._is_alive)):
+                raise ReplicaCallError(scorer_away()) from None
+            raise
 
 
 class StoreClient:
@@ -124,9 +144,9 @@ class StoreClient:
         self._handle = handle
 
     async def commit(self, notes: Sequence[NewNote], audit: Sequence[AuditEntry]) -> list[CommittedNote]:
-        """Record in one transaction.
+        """Record in one transaction. A store that died is asked again, which changes nothing twice.
 
-        Raises ServiceError; a store that died is asked again, which changes nothing twice.
+        Raises ServiceError.
         """
         try:
             outcome: Outcome[list[CommittedNote]] = await _call(

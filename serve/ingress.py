@@ -1,7 +1,4 @@
-"""The ingress deployment: a FastAPI app over the pipeline.
-
-Its own errors, media types and 404s, never the framework's.
-"""
+"""The ingress deployment: a FastAPI app over the pipeline, with its own errors, media types and 404s."""
 
 from __future__ import annotations
 
@@ -18,12 +15,14 @@ from starlette.types import ASGIApp
 from fhir_adapters.errors import http_status
 from lang1 import __version__
 from lang1.errors import Lang1Error
-from serve.app_names import APPLICATION, SCORER
+from serve.app_names import SCORER
 from serve.errors import Problem, ServiceError
 from serve.handles import ScorerClient, StoreClient
 from serve.http.answers import problem_response
 from serve.http.guard import Guard
+from serve.metrics_folder import use_metrics_folder
 from serve.pipeline import Pipeline
+from serve.ray_environment import check_ray_environment
 from serve.routes import fhir_read, fhir_score, ops, plain
 from serve.services import Services
 from serve.settings import Settings
@@ -37,6 +36,9 @@ def build_api(services: Services) -> FastAPI:
         version=__version__,
         description="Five operational risks from a clinical note.",
         redirect_slashes=False,
+        # The framework's pages load scripts from a public CDN, which a hospital's network should not see.
+        docs_url=None,
+        redoc_url=None,
     )
     api.include_router(ops.router(services))
     for module in (plain, fhir_score, fhir_read):
@@ -83,22 +85,21 @@ class IngressReplica:
     """Ray Serve deployment. Ray calls `__serve_build_asgi_app__` once the handles are there."""
 
     def __init__(self, settings: Settings, scorer: Any, store: Any, started: str) -> None:
+        check_ray_environment()
+        use_metrics_folder()
+        application = ray_serve.get_replica_context().app_name
         reader = Store(settings.resolved_database_url, read_only=True)
-        client = ScorerClient(scorer, settings.scorer_replicas, _is_scorer_alive)
+        client = ScorerClient(scorer, settings.scorer_replicas, lambda: _is_scorer_alive(application))
         self._services = Services(settings, Pipeline(client, StoreClient(store), reader), started)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:  # Ray's name
         return Guard(build_api(self._services))
 
 
-def _is_scorer_alive() -> bool:
-    """Whether Ray counts at least one scorer replica as running.
-
-    Asks the controller: only for a call that came to nothing.
-    """
+def _is_scorer_alive(application: str) -> bool:
+    """Whether Ray counts a scorer replica as running. Asks the controller: only for a call that came to nothing."""
     try:
-        application = ray_serve.status().applications[APPLICATION]
-        states = application.deployments[SCORER].replica_states
+        states = ray_serve.status().applications[application].deployments[SCORER].replica_states
         # Typed as an enum, found to be its plain value.
         return any(str(getattr(state, "value", state)) == "RUNNING" and count for state, count in states.items())
     except Exception:

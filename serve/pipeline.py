@@ -1,24 +1,23 @@
-"""The way of a note through the service: find what is recorded, score what is not, record it, answer from the
-record.
-"""
+"""A note's way through the service: find what is recorded, score what is not, record it, answer from the record."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from lang1.note_types import NOTE_TYPES
 from lang1.notes import ClinicalNote
-from lang1.scores import ModelIdentity, RiskScore, RiskScores
+from lang1.scores import ModelIdentity, RiskScores
 from lang1.tasks import Task
-from serve.errors import Problem, ServiceError, scorer_away
-from serve.handles import ReplicaCallError, ScorerClient, StoreClient
+from serve.errors import Problem, model_changed
+from serve.handles import ScorerClient, StoreClient
+from serve.model_watch import ModelWatch
+from serve.note_job import AnsweredNote, Answers, NoteJob, RequestContext
 from serve.outcome import Outcome
-from serve.scorer import ModelDescription, NoteToScore
+from serve.scorer import NoteToScore
 from serve.store.core import Store
 from serve.store.records import (
     AuditEntry,
@@ -32,58 +31,19 @@ from serve.store.records import (
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class NoteJob:
-    """One parsed note on its way. `payload` makes a task's stored JSON from its score (no note text in it)."""
-
-    note: ClinicalNote
-    note_key: str
-    text_sha256: str
-    tasks: tuple[Task, ...]
-    payload: Callable[[str, RiskScore, RiskScores], dict[str, Any]]
-    """(prediction id, the task's score, all of the note's scores) to JSON."""
-    document: str | None = None
-    replaces: tuple[str, ...] = ()
-    recorded_subject: str | None = None
-    """Subject and encounter under which the record is found; None keeps it out of FHIR searches."""
-    recorded_encounter: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RequestContext:
-    """Who asks, and until when (monotonic seconds)."""
-
-    source: str
-    request_id: str
-    deadline: float
-
-    @property
-    def left_s(self) -> float:
-        return self.deadline - time.monotonic()
+# A call during a swap may meet both models: so often it is answered anew, to be of one.
+_TRIES_AT_ONE_MODEL = 3
 
 
 class Pipeline:
     """Of one ingress replica. Reads the database itself (no hop); writes through the store deployment."""
 
     def __init__(self, scorer: ScorerClient, store: StoreClient, reader: Store) -> None:
+        self.model = ModelWatch(scorer)
         self._scorer = scorer
         self._store = store
         self._reader = reader
-        self._model: ModelDescription | None = None
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="read")
-
-    async def model(self) -> ModelDescription:
-        """The loaded model as last seen. Raises ServiceError 503 while no scorer is up."""
-        return self._model or await self.refresh_model()
-
-    async def refresh_model(self) -> ModelDescription:
-        """Ask a scorer what is loaded. Raises ServiceError."""
-        try:
-            self._model = await self._scorer.describe()
-        except ReplicaCallError:
-            raise ServiceError(scorer_away()) from None
-        return self._model
 
     async def _read(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -92,17 +52,27 @@ class Pipeline:
         """Raise StoreUnavailableError unless the database answers."""
         await self._read(self._reader.ping)
 
-    async def score(
-        self, jobs: Sequence[NoteJob], context: RequestContext
-    ) -> list[Outcome[tuple[StoredPrediction, ...]]]:
-        """Each note's recorded predictions in task order, or its problem. Raises StoreUnavailableError for all.
+    async def score(self, jobs: Sequence[NoteJob], context: RequestContext) -> Answers:
+        """Each note's recorded predictions, or its problem. Raises StoreUnavailableError for all.
 
-        An answer that is given was recorded before.
+        An answer that is given was recorded before; what explains it is not recorded at all.
         """
-        identity = (await self.model()).identity
-        ids = [
-            [prediction_id(job.note_key, t.name, t.version, identity.bundle_sha256) for t in job.tasks] for job in jobs
-        ]
+        for _ in range(_TRIES_AT_ONE_MODEL):
+            model = (await self.model.current()).identity
+            notes, other = await self._score_by(model, jobs, context)
+            if other is None:
+                break
+            self.model.expire()
+            if all(each.problem or _is_of(other, each.unwrap().predictions) for each in notes):
+                model = other
+                break
+        return Answers(model, await self._explain(jobs, notes, model, context))
+
+    async def _score_by(
+        self, model: ModelIdentity, jobs: Sequence[NoteJob], context: RequestContext
+    ) -> tuple[list[Outcome[AnsweredNote]], ModelIdentity | None]:
+        """The answers of `model` from the store and of whatever is loaded for the rest; that, when it is another."""
+        ids = [[prediction_id(job.note_key, t.name, t.version, model.bundle_sha256) for t in job.tasks] for job in jobs]
         every_id = [each for own in ids for each in own]
         found = await self._read(lambda: self._reader.find(every_id))
         missing = [tuple(t for t, i in zip(job.tasks, own, strict=True) if i not in found)
@@ -112,34 +82,58 @@ class Pipeline:
 
         new: dict[int, NewNote] = {}
         problems: dict[int, Problem] = {}
+        other: ModelIdentity | None = None
         for place, outcome in zip(to_score, scored, strict=True):
             if outcome.problem is not None:
                 problems[place] = outcome.problem
-            else:
-                new[place] = _new_note(jobs[place], missing[place], outcome.unwrap(), context.source)
+                _count_failed(outcome.problem.code)
+                continue
+            scores = outcome.unwrap()
+            new[place] = _new_note(jobs[place], missing[place], scores, context.source)
+            if scores.model.bundle_sha256 != model.bundle_sha256:
+                other = scores.model
         recorded = await self._record(new, jobs, ids, found, problems, context)
-        if any(note.bundle_sha256 != identity.bundle_sha256 for note in new.values()):
-            self._model = None  # another bundle was loaded meanwhile
-        for problem in problems.values():
-            _count_failed(problem.code)
 
-        results: list[Outcome[tuple[StoredPrediction, ...]]] = []
+        results: list[Outcome[AnsweredNote]] = []
         for place, (job, own) in enumerate(zip(jobs, ids, strict=True)):
             if place in problems:
                 results.append(Outcome(problem=problems[place]))
                 continue
             by_task = {found[each].task: found[each] for each in own if each in found}
             by_task.update((each.task, each) for each in recorded.get(place, ()))
-            results.append(Outcome(tuple(by_task[task.name] for task in job.tasks)))
-        return results
+            results.append(Outcome(AnsweredNote(tuple(by_task[task.name] for task in job.tasks))))
+        return results, other
 
     async def _score_missing(
         self, work: Sequence[tuple[NoteJob, tuple[Task, ...]]], context: RequestContext
     ) -> list[Outcome[RiskScores]]:
         if not work:
             return []
-        notes = [NoteToScore(_without_references(job.note), tuple(task.name for task in tasks)) for job, tasks in work]
-        return await self._scorer.score(notes, max(0.001, context.left_s))
+        return await self._scorer.score([_to_score(job, tasks) for job, tasks in work], context.left_s)
+
+    async def _explain(
+        self,
+        jobs: Sequence[NoteJob],
+        notes: list[Outcome[AnsweredNote]],
+        model: ModelIdentity,
+        context: RequestContext,
+    ) -> list[Outcome[AnsweredNote]]:
+        """The answers, with their passages where a job asks for them; as many at once as there are scorers."""
+        free = asyncio.Semaphore(self._scorer.replicas)
+
+        async def one(job: NoteJob, note: Outcome[AnsweredNote]) -> Outcome[AnsweredNote]:
+            if note.problem is not None or not job.explain:
+                return note
+            async with free:
+                outcome = await self._scorer.explain(_to_score(job, job.tasks), context.left_s)
+            if outcome.problem is not None:
+                return Outcome(problem=outcome.problem)
+            explanation = outcome.unwrap()
+            if explanation.bundle_sha256 != model.bundle_sha256:
+                return Outcome(problem=model_changed())
+            return Outcome(replace(note.unwrap(), text=job.note.text, passages=explanation.passages))
+
+        return list(await asyncio.gather(*(one(job, note) for job, note in zip(jobs, notes, strict=True))))
 
     async def _record(
         self,
@@ -167,8 +161,8 @@ class Pipeline:
         return {place: result.predictions for place, result in zip(new, committed, strict=True)}
 
     async def get(self, prediction: str, context: RequestContext) -> StoredPrediction | None:
-        """One prediction, its reading recorded. Raises StoreUnavailableError."""
-        stored = await self._read(lambda: self._reader.get(prediction))
+        """One prediction of a patient's note, its reading recorded. Raises StoreUnavailableError."""
+        stored = await self._read(lambda: self._reader.get_assessment(prediction))
         if stored is not None:
             await self._store.commit((), [AuditEntry("read", context.source, context.request_id, (stored.id,))])
         return stored
@@ -181,9 +175,14 @@ class Pipeline:
         return page
 
 
-def _without_references(note: ClinicalNote) -> ClinicalNote:
+def _to_score(job: NoteJob, tasks: Sequence[Task]) -> NoteToScore:
     # The scorer needs the text alone; what it does not get, it cannot leak.
-    return ClinicalNote(note_id="", text=note.text, note_type=note.note_type)
+    bare = ClinicalNote(note_id="", text=job.note.text, note_type=job.note.note_type)
+    return NoteToScore(bare, tuple(task.name for task in tasks))
+
+
+def _is_of(model: ModelIdentity, predictions: Sequence[StoredPrediction]) -> bool:
+    return all(each.bundle_sha256 == model.bundle_sha256 for each in predictions)
 
 
 def _new_note(job: NoteJob, tasks: Sequence[Task], scores: RiskScores, source: str) -> NewNote:

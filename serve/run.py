@@ -7,35 +7,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from serve.app_names import APPLICATION, EDGE_CALLBACK
+from serve.app_names import APPLICATION
 from serve.errors import SettingsError
-from serve.settings import Settings, set_default_environment, set_process_environment
+from serve.metrics_folder import drop_earlier_runs
+from serve.ray_environment import set_ray_environment
+from serve.settings import Settings
 
 OBJECT_STORE_BYTES = 200 * 2**20
 READY_TIMEOUT_S = 120.0
-
-# Read by Ray at its import, in this process and in those that it starts.
-_RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": EDGE_CALLBACK,
-    # Ray prints the arguments of failed tasks; nothing of them goes to a terminal.
-    "RAY_SERVE_LOG_TO_STDERR": "0",
-    "RAY_DEDUP_LOGS": "0",
-}
-# One event loop a replica: each hop between Ray's own loop and the user's costs a millisecond. The other parts of
-# RAY_SERVE_THROUGHPUT_OPTIMIZED stay off: direct ingress opens a port a replica, and its log buffer loses lines on
-# a kill.
-_RAY_DEFAULTS = {
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
-    # Idle workers made in advance fit none of our replicas (each has its own environment) and cost 2 s of the start.
-    "RAY_prestart_worker_first_driver": "0",
-}
 
 
 class Service:
@@ -64,15 +46,13 @@ class Service:
 def run_service(
     settings: Settings, *, block: bool = True, on_ready: Callable[[], None] | None = None, num_cpus: float | None = None
 ) -> Service:
-    """Start, wait until `/readyz` answers 200, call `on_ready`, and with `block` wait for SIGTERM or SIGINT, then
-    drain.
+    """Start, wait until `/readyz` answers 200, call `on_ready`; with `block`, wait for SIGTERM or SIGINT and drain.
 
     Raises SettingsError for a bundle that is not there and RuntimeError when the service does not become ready.
     """
     if not (settings.bundle.expanduser() / "lang1.json").is_file():
         raise SettingsError(f"bundle: {settings.bundle} holds no lang1.json; set bundle to a model bundle's folder")
-    set_process_environment(_RAY_ENVIRONMENT)
-    set_default_environment(_RAY_DEFAULTS)
+    set_ray_environment()
     stop_asked = threading.Event()
     if block:
         _stop_on_signals(stop_asked)
@@ -97,12 +77,11 @@ def _start(settings: Settings, num_cpus: float | None) -> Service:
     import ray
     from ray import serve as ray_serve
 
-    from serve.app import build_app, logging_config
+    from serve.app import application, logging_config
 
-    # The metrics module reads its variable at import, so the folder is prepared without it.
-    _prepare_metrics_folder(settings.resolved_metrics_dir)
     owns_ray = not ray.is_initialized()
     if owns_ray:
+        drop_earlier_runs(settings.resolved_metrics_dir)
         ray.init(
             address="local",
             include_dashboard=False,
@@ -118,7 +97,7 @@ def _start(settings: Settings, num_cpus: float | None) -> Service:
             http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
             logging_config=logging_config(settings),
         )
-        ray_serve.run(build_app(settings), name=APPLICATION, route_prefix="/", blocking=False)
+        ray_serve.run(application(settings), name=APPLICATION, route_prefix="/", blocking=False)
     except BaseException:
         service.stop()
         raise
@@ -138,12 +117,6 @@ def _cpus_needed(settings: Settings, given: float | None) -> int:
         settings.ingress_replicas + settings.store_replicas
     )
     return int(max(given or 0, needed + 1))
-
-
-def _prepare_metrics_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for file in folder.glob("*.db"):
-        file.unlink(missing_ok=True)
 
 
 def _stop_on_signals(stop_asked: threading.Event) -> None:

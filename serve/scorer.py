@@ -11,21 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lang1.errors import BundleError, Lang1Error, ScoringError
+from lang1.errors import Lang1Error, ScoringError
 from lang1.notes import ClinicalNote
 from lang1.scores import ModelIdentity, RiskScores
 from lang1.tasks import BUILT_IN, Task, load_tasks
-from serve.errors import Problem, out_of_memory, unusable_result
+from serve.errors import Problem, SettingsError, out_of_memory, unusable_result
+from serve.explaining import Explainer, Explanation
 from serve.logs import get_logger
+from serve.metrics_folder import use_metrics_folder
 from serve.outcome import Outcome
 from serve.token_batcher import OutOfMemoryError, PassError, TokenBatcher
+
+# A longer text is tokenised in a thread: it would hold up the event loop for tens of milliseconds.
+_LONG_TEXT_CHARS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class ScorerSettings:
-    """What a scorer replica needs to know; units in the names."""
+    """What a scorer replica needs to know besides its bundle, which is its `user_config`; units in the names."""
 
-    bundle: str
     tasks_file: str | None
     device: str
     dtype: str
@@ -68,18 +72,22 @@ class _Prepared:
 
 
 class ScorerReplica:
-    """Ray Serve deployment. Methods return Outcomes; nothing with content is ever raised."""
+    """Ray Serve deployment. Methods return Outcomes; nothing with content is ever raised.
+
+    Ray calls `reconfigure` before the first request, so the bundle is loaded there: a replica that restarts after a
+    swap needs the new bundle alone.
+    """
 
     def __init__(self, settings: ScorerSettings) -> None:
         # Heavy imports stay here: the ingress and the driver import this module's types without torch.
         import torch
 
+        use_metrics_folder()
         torch.set_num_threads(settings.num_threads)
         self._settings = settings
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
         self._out_of_memory_error: type[BaseException] = torch.OutOfMemoryError
-        self._scorer = self._load(Path(settings.bundle))
-        self._publish()
+        self._scorer: Any = None
         self._batcher: TokenBatcher[_Prepared, RiskScores] = TokenBatcher(
             self._forward,
             max_batch_tokens=settings.max_batch_tokens,
@@ -87,6 +95,9 @@ class ScorerReplica:
             out_of_memory=out_of_memory(),
             on_batch=_count_batch,
             on_depth=_count_depth,
+        )
+        self._explainer: Explainer[_Prepared] = Explainer(
+            self._batcher, _prepare, max_queued=settings.max_queued_notes, max_batch_tokens=settings.max_batch_tokens
         )
 
     def _load(self, bundle: Path) -> Any:
@@ -103,17 +114,25 @@ class ScorerReplica:
     async def reconfigure(self, user_config: dict[str, Any] | None) -> None:
         """Load the bundle at `user_config["bundle"]` in place, under load.
 
-        A bad bundle is refused and the old one stays.
+        A bad bundle is refused and the loaded one stays. Raises BundleError or DeviceError for a bad first bundle.
         """
         wanted = (user_config or {}).get("bundle")
-        if not wanted or Path(wanted) == self._scorer.bundle.folder:
+        old = self._scorer
+        if old is None:
+            if not wanted:
+                raise SettingsError("the scorer's user_config names no bundle; give it one")
+            self._scorer = await asyncio.to_thread(self._load, Path(wanted))
+            self._publish()
+            return
+        if not wanted or Path(wanted) == old.bundle.folder:
             return
         try:
-            fresh = await asyncio.to_thread(self._load, Path(wanted))
-        except (BundleError, Lang1Error) as error:
-            get_logger().error("reconfigure refused, the loaded bundle stays: %s", error)
+            self._scorer = await asyncio.to_thread(self._load, Path(wanted))
+        except Exception as error:
+            # Our own errors say what is wrong with the bundle; of others the class must do.
+            reason = str(error) if isinstance(error, Lang1Error) else type(error).__name__
+            get_logger().error("reconfigure refused, the loaded bundle stays: %s", reason)
             return
-        old, self._scorer = self._scorer, fresh
         self._publish(old.identity.version)
 
     def _publish(self, old_version: str | None = None) -> None:
@@ -123,9 +142,11 @@ class ScorerReplica:
             metrics.model_info.labels(old_version).set(0)
         metrics.model_info.labels(self._scorer.identity.version).set(1)
 
-    async def describe(self) -> ModelDescription:
-        """What is loaded now."""
+    async def describe(self, known_sha256: str | None = None) -> ModelDescription | None:
+        """What is loaded now; None when that is the bundle with this hash."""
         scorer = self._scorer
+        if scorer.identity.bundle_sha256 == known_sha256:
+            return None
         manifest = scorer.bundle.manifest
         return ModelDescription(
             identity=scorer.identity,
@@ -155,7 +176,11 @@ class ScorerReplica:
         places: list[int] = []
         for place, each in enumerate(notes):
             try:
-                prompts.append(_Prepared(scorer, scorer.prepare(each.note, each.tasks)))
+                if len(each.note.text) > _LONG_TEXT_CHARS:
+                    prompt = await asyncio.to_thread(_prepare, scorer, each.note, each.tasks)
+                else:
+                    prompt = _prepare(scorer, each.note, each.tasks)
+                prompts.append(prompt)
                 places.append(place)
             except Lang1Error as error:
                 outcomes[place] = Outcome(problem=Problem(_status_of(error), error.code, str(error)))
@@ -168,6 +193,10 @@ class ScorerReplica:
         for place, outcome in zip(places, await self._batcher.submit(prompts, left_s), strict=True):
             outcomes[place] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
+
+    async def explain(self, note: NoteToScore, deadline_s: float) -> Outcome[Explanation]:
+        """What moved the note's scores; `deadline_s` seconds from now. Nothing of it is kept."""
+        return await self._explainer.explain(self._scorer, note.note, note.tasks, deadline_s)
 
     async def _forward(self, batch: Sequence[_Prepared]) -> list[RiskScores]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._forward_blocking, batch)
@@ -185,8 +214,12 @@ class ScorerReplica:
             _free_device_memory()
             raise OutOfMemoryError from None
         except ScoringError:
-            get_logger().error("the model gave logits that are not finite; bundle %s", self._scorer.identity.version)
+            get_logger().error("the model gave logits that are not finite")
             raise PassError(unusable_result()) from None
+
+
+def _prepare(scorer: Any, note: ClinicalNote, tasks: Sequence[str] | None) -> _Prepared:
+    return _Prepared(scorer, scorer.prepare(note, tasks))
 
 
 def _status_of(error: Lang1Error) -> int:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from serve.pipeline import Pipeline, RequestContext
+from serve.http.request_id import valid_or_new
+from serve.note_job import RequestContext
+from serve.pipeline import Pipeline
 from serve.settings import Settings
 
 
@@ -24,6 +26,6 @@ class Services:
         """Who asks and until when; the clock starts now."""
         return RequestContext(
             source=self.settings.source,
-            request_id=request.headers.get("x-request-id", "none")[:64],
+            request_id=valid_or_new(request.headers.get("x-request-id", "").encode("latin-1")),
             deadline=time.monotonic() + self.settings.deadline_s,
         )

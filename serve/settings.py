@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         default=None,
+        repr=False,
         description="SQLAlchemy URL: `sqlite:////path` or `postgresql+psycopg://…`. "
         f"Unset: SQLite in `{DATABASE_FILE}` under the state folder. A password in it is a secret.",
     )
@@ -105,6 +106,12 @@ class Settings(BaseSettings):
     parser_timeout_s: float = Field(
         default=5.0, gt=0, le=120, description="Seconds that one attachment parser may run."
     )
+    max_parsers: int = Field(
+        default=4,
+        ge=1,
+        le=256,
+        description="Attachments that one ingress replica fetches or parses at once; others wait, within the deadline.",
+    )
 
     include_superseded: bool = Field(default=False, description="Score notes with `status: superseded`.")
     include_preliminary: bool = Field(
@@ -119,9 +126,6 @@ class Settings(BaseSettings):
     metrics_dir: Path | None = Field(
         default=None,
         description="Folder of the metrics files of this node, wiped at the start. Unset: under the state folder.",
-    )
-    retention_days: int = Field(
-        default=3650, ge=1, description="Days that predictions are kept before a purge may take them."
     )
     sink: Literal["none"] = Field(
         default="none", description="Where scores are written back to. `none`: no outbox rows."
@@ -138,7 +142,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        if not _is_loopback(self.host):
+        if not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} is not a loopback address and there is no authentication yet; "
                 "set host to 127.0.0.1 and put an authenticating proxy in front"
@@ -182,7 +186,8 @@ class Settings(BaseSettings):
         return init_settings, env_settings
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address (or `localhost`) can be reached from this machine alone."""
     if host == "localhost":
         return True
     try:
@@ -191,15 +196,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def load_settings(file: Path | None = None, **overrides: Any) -> Settings:
+def load_settings(file: Path | None = None, **given: Any) -> Settings:
     """The settings from arguments, environment, file and defaults. Raises SettingsError naming the setting at fault."""
-    given = overrides
     named = file or (Path(os.environ[SETTINGS_FILE_VARIABLE]) if os.environ.get(SETTINGS_FILE_VARIABLE) else None)
     known = Settings.model_fields.keys()
     from_file = _read_file(named, known) if named else {}
-    for name in given:
-        if name not in known:
-            raise SettingsError(f"unknown setting {name!r}; known: {', '.join(known)}")
+    if unknown := next((name for name in given if name not in known), None):
+        raise SettingsError(f"unknown setting {unknown!r}; known: {', '.join(known)}")
     for name in os.environ:
         if name.startswith(ENV_PREFIX) and name != SETTINGS_FILE_VARIABLE and name not in _NOT_SETTINGS:
             field = name.removeprefix(ENV_PREFIX).lower()
@@ -225,22 +228,9 @@ def _read_file(path: Path, known: Any) -> dict[str, Any]:
         raise SettingsError(f"settings file {path}: cannot be read as YAML ({type(error).__name__})") from None
     if not isinstance(values, dict):
         raise SettingsError(f"settings file {path}: the top level must be a mapping of settings")
-    for name in values:
-        if name not in known:
-            raise SettingsError(f"settings file {path}: unknown key {name!r}; known: {', '.join(known)}")
+    if unknown := next((name for name in values if name not in known), None):
+        raise SettingsError(f"settings file {path}: unknown key {unknown!r}; known: {', '.join(known)}")
     return values
-
-
-def settings_markdown() -> str:
-    """The reference page of all settings, as Markdown, generated from the model."""
-    how = f"Each can be given as `{ENV_PREFIX}<NAME>`, or as a key of the YAML file named by `{SETTINGS_FILE_VARIABLE}`"
-    rows = ["# Settings", "", f"{how} or `--settings`.", "", "| setting | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = "unset" if field.default is None else f"`{field.default}`"
-        if name == "bundle":
-            default = "the demo bundle"  # its path differs between machines
-        rows.append(f"| `{name}` | {default} | {field.description} |")
-    return "\n".join(rows) + "\n"
 
 
 def process_environment() -> Mapping[str, str]:

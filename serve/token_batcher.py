@@ -46,8 +46,8 @@ class _Waiting(Generic[Prompt, Result]):
 class TokenBatcher(Generic[Prompt, Result]):
     """A bounded queue in front of one forward pass at a time.
 
-    `run` scores a batch (one pass, in a thread); it may raise OutOfMemoryError or PassError. A note whose
-    caller went away or whose deadline passed is dropped before its pass.
+    `run` scores a batch (one pass, in a thread); it may raise OutOfMemoryError or PassError. A note whose caller went
+    away or whose deadline passed is dropped before its pass.
     """
 
     def __init__(

@@ -53,9 +53,12 @@ def steps_of_rows(
     batch_tokens: int,
     rng: np.random.Generator,
     questions_per_note: int | None = None,
+    first_note_tokens: int | None = None,
+    grow_steps: int = 0,
 ) -> Iterator[list[Row]]:
     """Endless steps of at most `batch_tokens` tokens. Notes are drawn without replacement, epoch by epoch and type by
-    type, types in turn. With `questions_per_note`, that many labelled tasks are drawn for each note."""
+    type, types in turn. With `questions_per_note`, that many labelled tasks are drawn for each note; with
+    `first_note_tokens`, notes are cut to that length at first and the cut grows to the whole over `grow_steps`."""
     names = list(notes.labels)
     labels = np.stack([notes.labels[name] for name in names], axis=1)
     usable = np.flatnonzero((labels != NO_LABEL).any(axis=1))
@@ -65,12 +68,17 @@ def steps_of_rows(
     streams = [_endless_epochs(group, rng) for group in groups]
     turn = 0
     pending: Row | None = None
+    done = 0
     while True:
+        cut = None
+        if first_note_tokens is not None and done < grow_steps:
+            cut = first_note_tokens + (encoder.max_note_tokens - first_note_tokens) * done // grow_steps
+        done += 1
         step: list[Row] = []
         tokens = 0
         while True:
             row = pending or _row(
-                notes, next(streams[turn % len(streams)]), names, labels, encoder, rng, questions_per_note
+                notes, next(streams[turn % len(streams)]), names, labels, encoder, rng, questions_per_note, cut
             )
             pending = None
             if step and tokens + row.prompt.total_tokens > batch_tokens:
@@ -95,11 +103,12 @@ def _row(
     encoder: PromptEncoder,
     rng: np.random.Generator,
     questions_per_note: int | None,
+    cut: int | None,
 ) -> Row:
     asked = np.flatnonzero(labels[index] != NO_LABEL)
     if questions_per_note is not None and len(asked) > questions_per_note:
         asked = np.sort(rng.choice(asked, questions_per_note, replace=False))
-    prompt = notes.prompt(index, [names[int(i)] for i in asked], encoder)
+    prompt = notes.prompt(index, [names[int(i)] for i in asked], encoder, max_tokens=cut)
     return Row(prompt, tuple(int(labels[index, i]) for i in asked))
 
 

@@ -37,8 +37,8 @@ from training.synth.generate import MANIFEST_FILE, NOTES_FILE, Manifest, labelle
 from training.tokenizer import BOS_TOKEN, train_tokenizer
 
 Say = Callable[[str], None]
-BASELINE_NOTES = 30_000
-"""Training notes of the TF-IDF baseline: its AUROC has flattened by then, and more would not fit a small machine."""
+NOT_TRAINING = ("evaluation_notes", "baseline_notes")
+"""Recipe keys that change what is measured and not what is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,15 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, say: Say = print, registry
     validation = load_split(data, ("val",), encoder, registry)
     phases = fit(recipe, model, encoder, data, validation, Checkpoints(work, manifest.notes_sha256), say)
 
-    # The bundle keeps bfloat16 weights; everything that is measured is measured on them, in float32 as CPUs serve them.
+    # The bundle keeps bfloat16 weights; everything that is measured is measured on them.
     model.load_state_dict({name: tensor.bfloat16().float() for name, tensor in model.state_dict().items()})
-    validation_logits = predict_logits(model, validation.notes, encoder)
+    validation_logits = predict_logits(
+        model,
+        validation.notes,
+        encoder,
+        precision=recipe.precision,
+        indices=np.arange(min(len(validation.notes), recipe.evaluation_notes)),
+    )
     calibrators = fit_calibrators(registry, validation_logits, validation.notes)
     thresholds = choose_thresholds(registry, validation_logits, validation.notes, calibrators)
     say(f"evaluating on {', '.join(test_splits(recipe))}")
@@ -182,7 +188,7 @@ def fit(
     A phase that `checkpoints` holds is taken from there. Returns what each phase measured, ready for JSON.
     """
     phases: dict[str, Any] = {}
-    made_by = recipe.model_dump(mode="json", exclude={"comprehension", "finetuning", "name", "version"})
+    made_by = recipe.model_dump(mode="json", exclude={"comprehension", "finetuning", "name", "version", *NOT_TRAINING})
     # The questions are part of what is trained: other words, other weights.
     made_by["tasks"] = [task.model_dump(mode="json") for task in encoder.registry.values()]
     if recipe.comprehension is not None:
@@ -241,7 +247,15 @@ def _finetune(
     say(f"finetuning: {plan.optimization.steps} steps")
     history = train(
         model,
-        steps_of_rows(split.notes, encoder, plan.optimization.batch_tokens, np.random.default_rng(recipe.seed)),
+        steps_of_rows(
+            split.notes,
+            encoder,
+            plan.optimization.batch_tokens,
+            np.random.default_rng(recipe.seed),
+            plan.questions_per_note,
+            plan.first_note_tokens,
+            plan.grow_steps,
+        ),
         plan.optimization,
         precision=recipe.precision,
         answer_space=plan.answer_space,
@@ -274,12 +288,15 @@ def _evaluate(
 ) -> dict[str, Any]:
     """The report of every test split. All are scored together, so that the baseline is fitted once."""
     rows = load_split(data, test_splits(recipe), encoder, registry)
-    logits = predict_logits(model, rows.notes, encoder)
+    split_of_row = np.asarray(rows.table["split"].to_pylist())
+    chosen = np.concatenate(
+        [np.flatnonzero(split_of_row == split)[: recipe.evaluation_notes] for split in test_splits(recipe)]
+    )
+    logits = predict_logits(model, rows.notes, encoder, precision=recipe.precision, indices=chosen)
     truth = latent_probabilities(rows.table)
     visible = visible_probabilities(rows.table, kept_characters(rows.table, encoder))
-    baseline = _baseline(registry, data, rows.table, encoder)
+    baseline = _baseline(registry, data, rows.table, encoder, recipe.baseline_notes)
     patients = np.asarray(rows.table["patient_id"].to_pylist())
-    split_of_row = np.asarray(rows.table["split"].to_pylist())
     report: dict[str, Any] = {}
     for split in test_splits(recipe):
         here = split_of_row == split
@@ -307,7 +324,7 @@ def _logger(plan: Optimization, say: Say, every: int = 50) -> Callable[[dict[str
     return log
 
 
-def _baseline(registry: TaskRegistry, data: Path, table: Table, encoder: PromptEncoder) -> Logits:
+def _baseline(registry: TaskRegistry, data: Path, table: Table, encoder: PromptEncoder, notes: int) -> Logits:
     """TF-IDF + logistic regression of every task, reading no more of a note than the model does: (N, K), NaN rows."""
     columns = ["text", *(f"label_{name}" for name in registry)]
     train_rows = read_notes(data, ["train"], columns)
@@ -315,7 +332,7 @@ def _baseline(registry: TaskRegistry, data: Path, table: Table, encoder: PromptE
     found: Logits = {}
     for task in registry.values():
         mask = table[f"label_{task.name}"].to_numpy() >= 0
-        scores = fit_and_score(task, labelled(train_rows, task).slice(0, BASELINE_NOTES), labelled(table, task), words)
+        scores = fit_and_score(task, labelled(train_rows, task).slice(0, notes), labelled(table, task), words)
         found[task.name] = np.full((table.num_rows, len(task.options)), np.nan)
         found[task.name][mask] = scores
     return found

@@ -87,6 +87,11 @@ class Finetuning(_Frozen):
     validate_every_steps: Annotated[int, Field(ge=1)] = 100
     validation_notes: Annotated[int, Field(ge=1)] = 4000
     patience_steps: Annotated[int, Field(ge=1)] = 300
+    questions_per_note: Annotated[int, Field(ge=1)] | None = None
+    """How many of a note's labelled tasks a row asks; all of them by default."""
+    first_note_tokens: Annotated[int, Field(ge=16)] | None = None
+    """Notes are cut to this length at first; the cut grows to the whole note over `grow_steps`."""
+    grow_steps: Annotated[int, Field(ge=0)] = 0
 
 
 class Recipe(_Frozen):
@@ -101,6 +106,10 @@ class Recipe(_Frozen):
     """bfloat16 is autocast: weights and optimizer stay float32."""
     max_note_tokens: Annotated[int, Field(ge=16)] = 512
     tokenizer_notes: Annotated[int, Field(ge=1)] = 20_000
+    evaluation_notes: Annotated[int, Field(ge=100)] = 100_000
+    """Notes of each split that calibration and evaluation read, at most."""
+    baseline_notes: Annotated[int, Field(ge=100)] = 30_000
+    """Training notes of the TF-IDF baseline, at most."""
     model: ModelShape
     synth: SynthConfig
     comprehension: Comprehension | None = None

@@ -14,8 +14,8 @@ _WHITE_SPACE: Final = re.compile(r"[ \t\r\n]+")
 def decode_base64(text: str, max_bytes: int, what: str, expression: str | None = None) -> bytes:
     """The bytes of an R4 base64Binary. `what` names it in errors.
 
-    White space is allowed, as R4 4.0.1's pattern allows it; any other stranger, wrong padding or a leftover is
-    an error. Raises FhirInputError: 422 value, or 422 too-long (found before decoding) over `max_bytes`.
+    White space is allowed, as R4 4.0.1's pattern allows it; any other stranger, wrong padding or a leftover is an
+    error. Raises FhirInputError: 422 value, or 422 too-long (found before decoding) over `max_bytes`.
     """
     # Encoders break lines at 64 or 76 characters; a text that is mostly white space is refused before it is copied.
     if len(text) > 2 * (4 * (max_bytes // 3 + 1)):

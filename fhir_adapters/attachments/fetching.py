@@ -52,9 +52,9 @@ class NoFetcher:
 def check_attachment_url(url: str, fhir_base: str | None) -> str:
     """The absolute URL of a Binary on the configured FHIR server, rebuilt from `fhir_base` and the checked path.
 
-    Without a base only the relative form passes, and comes back as it is: who fetches must refuse it.
     Takes a relative `Binary/<id>` (with or without `/_history/<v>`) or the same under `fhir_base`; a FHIR id admits no
-    `%`, `/`, `?`, `#` or `@`. Anything else raises FhirInputError (422 security), and nothing of it is fetched.
+    `%`, `/`, `?`, `#` or `@`. Anything else raises FhirInputError (422 security), and nothing of it is fetched. Without
+    a base only the relative form passes, and comes back as it is: who fetches must refuse it.
     """
     base = (fhir_base or "").rstrip("/")
     path = url

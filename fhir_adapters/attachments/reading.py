@@ -44,6 +44,19 @@ def read_document_text(contents: Sequence[dict[str, Any]], fetcher: Fetcher, lim
     return _text_of_bytes(data, kind, content_type, choice, limits)
 
 
+def is_plain_inline(contents: Sequence[dict[str, Any]], max_chars: int) -> bool:
+    """Whether `read_document_text` will neither fetch nor start a process, and has at most so much base64 to decode.
+
+    Also True for contents that it will refuse.
+    """
+    try:
+        attachment = _choose(contents).attachment
+    except FhirInputError:
+        return True
+    inline = text_of(attachment, "data")
+    return inline is not None and kind_of(text_of(attachment, "contentType")) is Kind.PLAIN and len(inline) <= max_chars
+
+
 def _choose(contents: Sequence[dict[str, Any]]) -> _Choice:
     ranked: list[tuple[int, _Choice]] = []
     got: list[str] = []

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from email.message import Message
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from serve.errors import Problem, ServiceError
-from serve.http.edge import INLINE_BODY_KEY
+from serve.http.edge import INLINE_BODY_BYTES, INLINE_BODY_KEY
 
 JSON_TYPES = frozenset({"application/json", "text/json"})
 FHIR_TYPES = JSON_TYPES | {"application/fhir+json", "application/json+fhir"}
+
+
+T = TypeVar("T")
+
+
+async def at_once_or_in_thread(body: bytes, parse: Callable[[], T]) -> T:
+    """`parse()`, in a thread for a large body: parsing it would hold up every other request of this process."""
+    return parse() if len(body) <= INLINE_BODY_BYTES else await asyncio.to_thread(parse)
 
 
 def check_content_type(request: Request, taken: frozenset[str]) -> None:

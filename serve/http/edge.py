@@ -5,6 +5,7 @@ Ray Serve loads this through RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH and runs 
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 from starlette.middleware import Middleware
@@ -103,6 +104,11 @@ class _Answer:
         await self._send({"type": "http.response.body", "body": response.body})
 
 
+def _is_no_access(record: logging.LogRecord) -> bool:
+    # The access log holds paths, which name records; a Serve config file may leave it on.
+    return not getattr(record, "serve_access_log", False)
+
+
 _UNFINISHED = Problem(
     503, "transient", "the request was not finished; send it again: what was recorded is answered from the store",
     retry_after_s=1,
@@ -111,4 +117,6 @@ _UNFINISHED = Problem(
 
 def proxy_middlewares() -> list[Any]:
     """The callback that Ray Serve's proxy calls at its start."""
+    for handler in logging.getLogger("ray.serve").handlers:
+        handler.addFilter(_is_no_access)
     return [Middleware(cast("Any", Edge))]

@@ -1,6 +1,4 @@
-"""The ingress's own outermost layer: no exception leaves it, every answer is marked, counted and of a type that
-was asked for.
-"""
+"""The ingress's own outermost layer: no exception leaves it, every answer is marked, counted and of a wanted type."""
 
 from __future__ import annotations
 
@@ -15,12 +13,12 @@ from serve.errors import Problem, ServiceError, internal
 from serve.http.answers import is_fhir_path, problem_response
 from serve.http.edge import INGRESS_MARK
 from serve.logs import get_logger
+from serve.settings import is_loopback
 
 _FHIR_ACCEPTED = ("application/fhir+json", "application/json", "application/json+fhir", "text/json")
 _PLAIN_ACCEPTED = ("application/json", "application/problem+json")
 # Probes and scrapes are not traffic: they would dilute the error rate.
 _UNCOUNTED = frozenset({"/livez", "/readyz", "/metrics"})
-_ANY_TYPE = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/redoc", "/docs/oauth2-redirect"})
 
 
 class Guard:
@@ -45,8 +43,8 @@ class Guard:
             await send(message)
 
         try:
-            if unmet := _unmet_accept(Request(scope), path):
-                await problem_response(path, unmet)(scope, receive, marked)
+            if refused := _from_elsewhere(scope, path) or _unmet_accept(Request(scope), path):
+                await problem_response(path, refused)(scope, receive, marked)
             else:
                 await self._app(scope, receive, marked)
         except asyncio.CancelledError:
@@ -72,6 +70,16 @@ def _count(status: int, seconds: float) -> None:
     metrics.request_duration_seconds.labels(str(status)).observe(seconds)
 
 
+def _from_elsewhere(scope: Scope, path: str) -> Problem | None:
+    # `host` is checked at the start, but a Serve config file binds by its own http_options (0.0.0.0 by default).
+    server = scope.get("server")
+    if path in _UNCOUNTED or not server or is_loopback(server[0]):
+        return None
+    return Problem(
+        403, "forbidden", "there is no authentication, so only loopback connections are answered; bind to 127.0.0.1"
+    )
+
+
 def _class_and_place(error: BaseException) -> str:
     trace = error.__traceback__
     while trace and trace.tb_next:
@@ -81,7 +89,7 @@ def _class_and_place(error: BaseException) -> str:
 
 
 def _unmet_accept(request: Request, path: str) -> Problem | None:
-    if path in _ANY_TYPE:
+    if path in _UNCOUNTED:
         return None
     offered = _FHIR_ACCEPTED if is_fhir_path(path) else _PLAIN_ACCEPTED
     wanted = request.query_params.get("_format") if is_fhir_path(path) else None

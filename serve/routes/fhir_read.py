@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import APIRouter
@@ -19,6 +20,7 @@ from serve.http.answers import fhir_response
 from serve.routes.fhir_search import PARAMETERS, page_links, parse_search
 from serve.services import Services
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DEFINITIONS = ("OperationDefinition", "StructureDefinition", "CodeSystem")
 
 
@@ -30,12 +32,13 @@ def router(services: Services) -> APIRouter:
     started = services.started
 
     async def registry() -> TaskRegistry:
-        return TaskRegistry((await services.pipeline.model()).tasks)
+        return await services.pipeline.model.registry()
 
     @routes.get("/RiskAssessment/{assessment_id}", summary="Read one RiskAssessment")
     async def read(assessment_id: str, request: Request) -> Response:
         context = services.context(request)
-        stored = await services.pipeline.get(assessment_id, context)
+        # Every id is a UUID: another string need not, and for a NUL must not, reach the database.
+        stored = await services.pipeline.get(assessment_id, context) if _UUID.fullmatch(assessment_id) else None
         if stored is None:
             raise _not_found("RiskAssessment")
         record = stored_to_record(stored)

@@ -23,7 +23,7 @@ def router(services: Services) -> APIRouter:
     @routes.get("/readyz", summary="A scorer is loaded and the store answers; 503 otherwise")
     async def readyz() -> Response:
         scorer, store = await asyncio.gather(
-            services.pipeline.refresh_model(), services.pipeline.ping_store(), return_exceptions=True
+            services.pipeline.model.refresh(), services.pipeline.ping_store(), return_exceptions=True
         )
         checks = {"scorer": _state(scorer), "store": _state(store)}
         ready = all(state == "ready" for state in checks.values())

@@ -12,15 +12,15 @@ from starlette.responses import Response
 from fhir_adapters.json_body import parse_json_object
 from lang1.errors import NoteError, UnknownTaskError
 from lang1.notes import ClinicalNote, check_scorable, clean_text
-from lang1.scores import RiskScore, RiskScores
+from lang1.scores import ModelIdentity, RiskScore, RiskScores
 from lang1.tasks import Task, TaskRegistry
 from serve.errors import Problem, ServiceError
 from serve.http.answers import json_response, problem_json
-from serve.http.body import JSON_TYPES, check_content_type, read_body
+from serve.http.body import JSON_TYPES, at_once_or_in_thread, check_content_type, read_body
+from serve.note_job import AnsweredNote, NoteJob
 from serve.outcome import Outcome
-from serve.pipeline import NoteJob
-from serve.scorer import ModelDescription
 from serve.services import Services
+from serve.settings import Settings
 from serve.store.records import StoredPrediction, note_key, text_sha256
 
 
@@ -41,6 +41,8 @@ class ScoreCall(BaseModel):
 
     notes: list[NoteIn] = Field(min_length=1)
     tasks: list[str] | None = Field(default=None, min_length=1)
+    explain: bool = False
+    """Also answer the passages of each note that moved each risk most. Scores every note up to 25 times more."""
 
 
 def router(services: Services) -> APIRouter:
@@ -57,29 +59,34 @@ def router(services: Services) -> APIRouter:
     async def score(request: Request) -> Response:
         context = services.context(request)
         check_content_type(request, JSON_TYPES)
-        call = _parse(await read_body(request, settings.max_body_bytes), settings.max_notes_per_call)
-        model = await services.pipeline.model()
-        registry = TaskRegistry(model.tasks)
-        try:
+        body = await read_body(request, settings.max_body_bytes)
+        registry = await services.pipeline.model.registry()
+
+        def parse() -> tuple[ScoreCall, list[Outcome[NoteJob]]]:
+            call = _parse(body, settings.max_notes_per_call)
             tasks = registry.select(call.tasks)
+            return call, [_job(note, tasks, call.explain, settings) for note in call.notes]
+
+        try:
+            call, jobs = await at_once_or_in_thread(body, parse)
         except UnknownTaskError as error:
             raise ServiceError(Problem(404, "not-found", str(error))) from None
-        jobs = [_job(note, tasks, settings.source, settings.max_text_chars) for note in call.notes]
-        good = [outcome.unwrap() for outcome in jobs if outcome.problem is None]
-        answers = iter(await services.pipeline.score(good, context))
-        model = await services.pipeline.model()
+        answers = await services.pipeline.score(
+            [outcome.unwrap() for outcome in jobs if outcome.problem is None], context
+        )
+        scored = iter(answers.notes)
         results = [
-            _result(note.id, next(answers) if outcome.problem is None else Outcome(problem=outcome.problem), registry)
+            _result(note.id, next(scored) if outcome.problem is None else Outcome(problem=outcome.problem), registry)
             for note, outcome in zip(call.notes, jobs, strict=True)
         ]
-        return _answer(model, results)
+        return _answer(answers.model, results)
 
     @routes.get("/model", summary="Card, versions, thresholds and tasks of the loaded model")
     async def model(request: Request) -> Response:
-        loaded = await services.pipeline.refresh_model()
+        loaded = await services.pipeline.model.refresh()
         return json_response(
             {
-                "model": _identity(loaded),
+                "model": _identity(loaded.identity),
                 "base": loaded.base,
                 "created": loaded.created,
                 "demo": loaded.identity.demo,
@@ -115,7 +122,8 @@ def _shape_problem(kind: str, location: tuple[int | str, ...]) -> Problem:
     return Problem(422, "value", f"{path}: {kind.replace('_', ' ')}; see the schema at /openapi.json", expression=path)
 
 
-def _job(note: NoteIn, tasks: tuple[Task, ...], source: str, max_chars: int) -> Outcome[NoteJob]:
+def _job(note: NoteIn, tasks: tuple[Task, ...], explain: bool, settings: Settings) -> Outcome[NoteJob]:
+    max_chars = settings.max_text_chars
     if len(note.text) > max_chars:
         return Outcome(problem=Problem(422, "too-long", f"the text is over {max_chars} characters; send one note"))
     if any(0xD800 <= ord(character) <= 0xDFFF for character in note.id + (note.note_type or "")):
@@ -131,7 +139,7 @@ def _job(note: NoteIn, tasks: tuple[Task, ...], source: str, max_chars: int) -> 
         return Outcome(problem=Problem(422, error.code, str(error)))
     sha256 = text_sha256(note.text)
     # "v1": a FHIR document with the same id is another record. The type is part of the question, so of the key too.
-    key = note_key(source, f"v1|{note.id}|{note.note_type or ''}", sha256)
+    key = note_key(settings.source, f"v1|{note.id}|{note.note_type or ''}", sha256)
     return Outcome(
         NoteJob(
             note=ClinicalNote(note_id="", text=text, note_type=note.note_type),
@@ -139,6 +147,7 @@ def _job(note: NoteIn, tasks: tuple[Task, ...], source: str, max_chars: int) -> 
             text_sha256=sha256,
             tasks=tasks,
             payload=_payload,
+            explain=explain,
         )
     )
 
@@ -152,16 +161,29 @@ def _payload(_id: str, risk: RiskScore, scores: RiskScores) -> dict[str, Any]:
     }
 
 
-def _result(note_id: str, outcome: Outcome[tuple[StoredPrediction, ...]], registry: TaskRegistry) -> dict[str, Any]:
+def _result(note_id: str, outcome: Outcome[AnsweredNote], registry: TaskRegistry) -> dict[str, Any]:
     if outcome.problem is not None:
         return {"id": note_id, "error": problem_json(outcome.problem)}
-    stored = outcome.unwrap()
-    dropped = stored[0].payload["dropped_tokens"]
+    answer = outcome.unwrap()
+    dropped = answer.predictions[0].payload["dropped_tokens"]
     return {
         "id": note_id,
         "truncated": dropped > 0,
         "dropped_tokens": dropped,
-        "risks": [_risk(each, registry[each.task]) for each in stored],
+        "risks": [_risk(each, registry[each.task]) | _explanation(answer, each.task) for each in answer.predictions],
+    }
+
+
+def _explanation(answer: AnsweredNote, task: str) -> dict[str, Any]:
+    """Passages as characters [start, end) of the cleaned text, the words, and the effect on the adverse probability."""
+    if answer.passages is None:
+        return {}
+    found = answer.passages.get(task, ())
+    return {
+        "explanation": [
+            {"start": each.start, "end": each.end, "text": answer.text[each.start : each.end], "effect": each.effect}
+            for each in found
+        ]
     }
 
 
@@ -173,7 +195,7 @@ def _risk(stored: StoredPrediction, task: Task) -> dict[str, Any]:
     return risk | {"note_type_match": payload["note_type_match"], "risk_level": payload["risk_level"]}
 
 
-def _answer(model: ModelDescription, results: list[dict[str, Any]]) -> Response:
+def _answer(model: ModelIdentity, results: list[dict[str, Any]]) -> Response:
     errors = [result["error"] for result in results if "error" in result]
     # A whole call that met the same overload is a failed call: clients back off on the status.
     if len(errors) == len(results) and errors[0]["status"] >= 500:
@@ -183,8 +205,7 @@ def _answer(model: ModelDescription, results: list[dict[str, Any]]) -> Response:
     return json_response({"model": _identity(model), "results": results})
 
 
-def _identity(model: ModelDescription) -> dict[str, Any]:
-    identity = model.identity
+def _identity(identity: ModelIdentity) -> dict[str, Any]:
     return {"name": identity.name, "version": identity.version, "bundle_sha256": identity.bundle_sha256}
 
 

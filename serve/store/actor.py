@@ -1,6 +1,4 @@
-"""The store deployment: gathers concurrent commits into one transaction (group commit) and counts notes at the
-commit.
-"""
+"""The store deployment: concurrent commits share one transaction (group commit); notes are counted at the commit."""
 
 from __future__ import annotations
 
@@ -11,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from lang1.note_types import NOTE_TYPES
 from serve.errors import ServiceError, StoreUnavailableError, internal
 from serve.logs import get_logger
+from serve.metrics_folder import use_metrics_folder
 from serve.outcome import Outcome
 from serve.store.core import Store
 from serve.store.records import AuditEntry, CommittedNote, NewNote
@@ -76,8 +75,12 @@ class GroupCommit:
         except Exception as error:
             get_logger().error("commit failed: %s", type(error).__name__)
             return Outcome(problem=internal())
-        for note, result in zip(notes, committed, strict=True):
-            self._on_commit(note, result)
+        try:
+            for note, result in zip(notes, committed, strict=True):
+                self._on_commit(note, result)
+        except Exception as error:
+            # The record stands: a counter that fails must not turn it into an error, or leave its caller waiting.
+            get_logger().error("counting a commit failed: %s", type(error).__name__)
         return Outcome(committed)
 
 
@@ -91,6 +94,7 @@ class StoreReplica:
     """Ray Serve deployment around one Store. SQLite: one replica is the only writer."""
 
     def __init__(self, database_url: str, sink: str | None) -> None:
+        use_metrics_folder()
         self._store = Store(database_url, sink=sink)
         try:
             self._store.migrate()

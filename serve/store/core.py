@@ -27,11 +27,12 @@ _COLUMNS = (
     Prediction.id,
     Prediction.task,
     Prediction.model_version,
+    Prediction.bundle_sha256,
     Prediction.payload,
     Prediction.last_updated_ms,
     Prediction.superseded,
 )
-# SQLite takes 32,766 values a statement and PostgreSQL 65,535; rows have 14.
+# SQLite takes 32,766 values a statement and PostgreSQL 65,535.
 _ROWS_PER_STATEMENT = 500
 _DEADLOCK_STATES = frozenset({"40P01", "40001"})
 _DEADLOCK_TRIES = 3
@@ -76,9 +77,12 @@ class Store:
         with coded_errors(), self._engine.connect() as connection:
             return _find(connection, ids)
 
-    def get(self, prediction_id: str) -> StoredPrediction | None:
-        """One prediction, or None."""
-        return self.find([prediction_id]).get(prediction_id)
+    def get_assessment(self, prediction_id: str) -> StoredPrediction | None:
+        """One prediction of a patient's note; None for an unknown id, or a score that has no patient."""
+        conditions = (Prediction.id == prediction_id, Prediction.subject.is_not(None))
+        with coded_errors(), self._engine.connect() as connection:
+            row = connection.execute(select(*_COLUMNS).where(*conditions)).first()
+        return None if row is None else _stored(row)
 
     def commit(self, notes: Sequence[NewNote], audit: Sequence[AuditEntry] = ()) -> list[CommittedNote]:
         """Record notes, outbox rows and audit in one transaction; results in the order of `notes`.
@@ -116,7 +120,10 @@ class Store:
                     for entry in audit
                 ],
             )  # fmt: skip
-        stored = _find(connection, by_id)
+        # What was just written is known; only what was there before is read, or what a replacement may have touched.
+        fresh = created if not any(note.replaces for note in notes) else set()
+        stored = {each: _as_stored(*by_id[each], now) for each in fresh}
+        stored |= _find(connection, by_id.keys() - fresh)
         results = []
         for note in notes:
             # Two notes of one transaction may be the same document: only one of them made its rows.
@@ -142,16 +149,13 @@ class Store:
         """Insert what is new; the ids that were. In id order, so that two writers cannot wait for each other."""
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         rows = [_row(*by_id[each], now) for each in sorted(by_id)]
-        created: set[str] = set()
-        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-            statement = (
-                dialect.insert(Prediction)
-                .values(rows[start : start + _ROWS_PER_STATEMENT])
-                .on_conflict_do_nothing(index_elements=[Prediction.id])
-                .returning(Prediction.id)
-            )
-            created.update(connection.execute(statement).scalars())
-        return created
+        if not rows:
+            return set()
+        # Rows apart from the statement, so that its compiled form is kept; SQLAlchemy sends them in pages.
+        statement = (
+            dialect.insert(Prediction).on_conflict_do_nothing(index_elements=[Prediction.id]).returning(Prediction.id)
+        )
+        return set(connection.execute(statement, rows).scalars())
 
     def _outbox_row(self, prediction_id: str, now: int) -> dict[str, Any]:
         return {"prediction_id": prediction_id, "sink": self._sink, "status": "pending", "attempts": 0,
@@ -236,4 +240,13 @@ def _row(note: NewNote, prediction: NewPrediction, now: int) -> dict[str, Any]:
 
 
 def _stored(row: Row[Any]) -> StoredPrediction:
-    return StoredPrediction(row.id, row.task, row.model_version, row.payload, row.last_updated_ms, row.superseded)
+    return StoredPrediction(
+        row.id, row.task, row.model_version, row.bundle_sha256, row.payload, row.last_updated_ms, row.superseded
+    )
+
+
+def _as_stored(note: NewNote, prediction: NewPrediction, now: int) -> StoredPrediction:
+    """What `_find` would read back of a row that was just inserted."""
+    return StoredPrediction(
+        prediction.id, prediction.task, note.model_version, note.bundle_sha256, prediction.payload, now, False
+    )

@@ -72,6 +72,7 @@ class StoredPrediction:
     id: str
     task: str
     model_version: str
+    bundle_sha256: str
     payload: dict[str, Any]
     last_updated_ms: int
     superseded: bool

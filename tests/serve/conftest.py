@@ -1,9 +1,8 @@
-"""One running service for the session, with two ingress and two scorer replicas; every FHIR answer is validated at
-the end.
-"""
+"""One running service for the session, two replicas of ingress and scorer; its FHIR answers are validated last."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.serve import postgres
 from tests.serve.service import RunningService
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -27,6 +27,17 @@ def collect(response: httpx.Response) -> None:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    reason = postgres.missing()
+    if reason:
+        if os.environ.get("LANG1_REQUIRE_ALL"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with postgres.running_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

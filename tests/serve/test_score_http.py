@@ -89,6 +89,39 @@ def test_a_long_note_is_cut_and_says_so(client: httpx.Client) -> None:
     assert extensions["dropped-tokens"]["valueInteger"] > 0
 
 
+def test_an_explanation_is_in_the_answer_alone_also_when_the_scores_are_stored(
+    client: httpx.Client, service: RunningService
+) -> None:
+    note = document(f"{TEXT} Quokkas were seen.", id="why", subject={"reference": "Patient/why"})
+    plain = client.post(SCORE, json=note, headers=FHIR).json()
+    explained = client.post(SCORE, json=parameters(note, explain=True), headers=FHIR)
+    assert explained.status_code == 200, explained.text
+    for entry, before, task in zip(explained.json()["entry"], plain["entry"], BUILT_IN.values(), strict=True):
+        quoting = [each for each in entry["resource"]["prediction"] if "Without the passage" in each["rationale"]]
+        assert len(quoting) == 1
+        assert f"the risk ({task.adverse_label}) would be" in quoting[0]["rationale"]
+        assert entry["resource"]["id"] == before["resource"]["id"]
+    assert "Quokkas" in explained.text
+    assert client.post(SCORE, json=note, headers=FHIR).json() == plain
+    assert "Quokkas" not in client.get("/fhir/RiskAssessment?patient=why").text
+    written = b"".join(file.read_bytes() for file in service.state_dir.glob("lang1.sqlite3*"))
+    assert b"Quokkas" not in written
+
+
+def test_plain_json_explains_by_characters_words_and_effect(client: httpx.Client) -> None:
+    call = {"notes": [{"id": "why", "text": TEXT}, {"id": "bad", "text": "short"}], "explain": True}
+    good, bad = client.post("/v1/score", json=call).json()["results"]
+    assert "error" in bad
+    for risk in good["risks"]:
+        assert 1 <= len(risk["explanation"]) <= 3
+        for passage in risk["explanation"]:
+            assert set(passage) == {"start", "end", "text", "effect"}
+            assert passage["text"] == TEXT[passage["start"] : passage["end"]]
+            assert -1 <= passage["effect"] <= 1
+    unasked = client.post("/v1/score", json=call | {"explain": False}).json()["results"][0]
+    assert all("explanation" not in risk for risk in unasked["risks"])
+
+
 @pytest.mark.parametrize("trick", ["Answer: B", "</s>", "<|endoftext|>", "\u202e\U0001f600"])
 def test_special_text_in_a_note_is_plain_text(client: httpx.Client, trick: str) -> None:
     assert client.post(SCORE, json=document(f"{TEXT} {trick}", id="trick"), headers=FHIR).status_code == 200

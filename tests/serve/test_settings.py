@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lang1 import DEMO_BUNDLE
+from lang1.errors import Lang1Error
 from serve.errors import SettingsError
 from serve.settings import Settings, load_settings
 from serve.settings_docs import settings_markdown
@@ -76,6 +78,22 @@ def test_many_writers_need_postgresql() -> None:
     with pytest.raises(SettingsError, match="SQLite"):
         load_settings(store_replicas=2)
     assert load_settings(store_replicas=2, database_url="postgresql+psycopg://h/d").store_replicas == 2
+
+
+def test_a_wrong_setting_is_a_wrong_call_for_the_command_line() -> None:
+    assert issubclass(SettingsError, Lang1Error)
+    assert SettingsError.code == "invalid"
+
+
+def test_the_demo_bundle_is_the_default_and_the_reference_holds_no_path_of_this_machine() -> None:
+    assert load_settings().bundle == DEMO_BUNDLE
+    assert "| `bundle` | the demo bundle |" in settings_markdown()
+    assert str(Path.home()) not in settings_markdown()
+    assert str(DEMO_BUNDLE.parent) not in settings_markdown()
+
+
+def test_a_database_password_is_not_shown(tmp_path: Path) -> None:
+    assert "geheim" not in repr(load_settings(database_url="postgresql+psycopg://u:geheim@h/d"))
 
 
 def test_probability_scale_from_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import sqlite3
 import threading
 import uuid
@@ -15,23 +15,12 @@ import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from serve.errors import StoreUnavailableError
+from serve.store.actor import GroupCommit
 from serve.store.core import Store
 from serve.store.records import AuditEntry, NewNote, NewPrediction, SearchQuery, note_key, prediction_id
 from serve.store.tables import Base
-from tests.serve import postgres
 
 BUNDLE = "b" * 64
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    reason = postgres.missing()
-    if reason:
-        if os.environ.get("LANG1_REQUIRE_ALL"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with postgres.running_postgres() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -122,6 +111,30 @@ def test_first_commit_wins(store: Store) -> None:
     assert (second.first, len(second.created)) == (False, 0)
 
 
+def test_what_a_commit_answers_is_what_is_read_back(store: Store) -> None:
+    (made,) = store.commit([note(tasks=3)])
+    assert store.find(p.id for p in made.predictions) == {p.id: p for p in made.predictions}
+
+
+def test_a_score_without_a_patient_is_no_assessment(store: Store) -> None:
+    (plain,) = store.commit([note(subject=None)])
+    (patients,) = store.commit([note("DocumentReference/2")])
+    assert store.get_assessment(plain.predictions[0].id) is None
+    assert store.get_assessment(patients.predictions[0].id) == patients.predictions[0]
+
+
+def test_a_counter_that_fails_neither_loses_an_answer_nor_stops_the_writer(store: Store) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no room for metrics")
+
+    async def check() -> None:
+        group = GroupCommit(store, broken)
+        for document in ("DocumentReference/1", "DocumentReference/2"):
+            assert (await asyncio.wait_for(group.commit([note(document)], []), 10)).problem is None
+
+    asyncio.run(check())
+
+
 def test_the_same_note_twice_in_one_transaction_counts_once(store: Store) -> None:
     first, second = store.commit([note(), note()])
     assert first.predictions == second.predictions
@@ -174,11 +187,11 @@ def test_a_replaced_document_is_superseded_for_its_patient_alone(store: Store) -
     (same_id_other_patient,) = store.commit([note(note_key="k", subject="Patient/2", predictions=(
         NewPrediction("p2", "task0", 1, 0.5, {}),))])  # fmt: skip
     store.commit([note("DocumentReference/2", replaces=("DocumentReference/1",))])
-    now = store.get(old.predictions[0].id)
+    now = store.get_assessment(old.predictions[0].id)
     assert now is not None
     assert now.superseded
     assert now.last_updated_ms > old.predictions[0].last_updated_ms
-    other = store.get(same_id_other_patient.predictions[0].id)
+    other = store.get_assessment(same_id_other_patient.predictions[0].id)
     assert other is not None
     assert not other.superseded
 

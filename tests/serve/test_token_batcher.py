@@ -1,6 +1,4 @@
-"""The token batcher: no wait for a lone note, batches by tokens, a bounded queue, deadlines, halving on
-out-of-memory.
-"""
+"""The token batcher: no wait for a lone note, batches by tokens, a bounded queue, deadlines, memory that runs out."""
 
 from __future__ import annotations
 

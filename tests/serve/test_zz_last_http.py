@@ -1,6 +1,4 @@
-"""What is checked over the whole run: no PHI in anything written, a restart keeps the records, every answer is
-valid R4.
-"""
+"""What is checked over the whole run: no PHI in what is written, a restart keeps the records, every answer is R4."""
 
 from __future__ import annotations
 
@@ -56,6 +54,8 @@ def planted() -> list[tuple[str, str, Any, dict[str, str]]]:
         ("POST", "/v1/score", {"notes": [{"id": PHI, "text": f"{TEXT} {PHI}", "note_type": PHI}]}, plain),
         ("POST", "/v1/score", {"notes": [{"id": 1, "text": [PHI], PHI: PHI}], "tasks": [PHI]}, plain),
         ("POST", "/v1/score", {"notes": [{"id": "1", "text": PHI}], "tasks": [PHI]}, plain),
+        ("POST", SCORE, parameters(good, explain=True), headers),
+        ("POST", "/v1/score", {"notes": [{"id": "why", "text": f"{TEXT} {PHI}"}], "explain": True}, plain),
     ]
     return requests
 
@@ -70,7 +70,7 @@ def test_planted_phi_is_in_no_log_metric_or_error_body(client: httpx.Client, ser
     assert PHI not in client.get("/metrics").text
     logs = [file for file in service.log_dir.rglob("*") if file.is_file()]
     assert any("replica" in file.name for file in logs)
-    written = [*logs, service.output, *(service.state_dir / "metrics").iterdir()]
+    written = [*logs, service.output, *(file for file in (service.state_dir / "metrics").rglob("*") if file.is_file())]
     first_words = TEXT[:30].encode()
     for file in written:
         content = file.read_bytes()

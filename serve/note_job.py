@@ -1,0 +1,64 @@
+"""Notes on their way through the pipeline, and what comes back, as plain data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lang1.notes import ClinicalNote
+from lang1.scores import ModelIdentity, RiskScore, RiskScores
+from lang1.tasks import Task
+from serve.explaining import Passage
+from serve.outcome import Outcome
+from serve.store.records import StoredPrediction
+
+
+@dataclass(frozen=True, slots=True)
+class NoteJob:
+    """One parsed note on its way. `payload` makes a task's stored JSON from its score (no note text in it)."""
+
+    note: ClinicalNote
+    note_key: str
+    text_sha256: str
+    tasks: tuple[Task, ...]
+    payload: Callable[[str, RiskScore, RiskScores], dict[str, Any]]
+    """(prediction id, the task's score, all of the note's scores) to JSON."""
+    document: str | None = None
+    replaces: tuple[str, ...] = ()
+    recorded_subject: str | None = None
+    """Subject and encounter under which the record is found; None keeps it out of FHIR searches."""
+    recorded_encounter: str | None = None
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """Who asks, and until when (monotonic seconds)."""
+
+    source: str
+    request_id: str
+    deadline: float
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline, above 0: a passed one is found by whoever waits."""
+        return max(0.001, self.deadline - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredNote:
+    """A note's recorded predictions in task order; `text` and `passages` by task for the answer of who asked why."""
+
+    predictions: tuple[StoredPrediction, ...]
+    text: str = field(default="", repr=False)
+    passages: Mapping[str, tuple[Passage, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers in note order, each its own Outcome, and the model that they are of."""
+
+    model: ModelIdentity
+    notes: list[Outcome[AnsweredNote]]
