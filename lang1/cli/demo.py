@@ -114,7 +114,7 @@ def _fail(reason: str, log: Path) -> None:
 
 
 def _score_and_print(console: Any, client: httpx.Client, document: dict[str, Any]) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     body = json.dumps(document)
     headers = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
@@ -129,7 +129,7 @@ def _score_and_print(console: Any, client: httpx.Client, document: dict[str, Any
         f"[bold]{coding['display']}[/bold] (LOINC {coding['code']}): "
         f"{len(response.json()['entry'])} RiskAssessments in {took_ms:.0f} ms"
     )
-    table = Table("risk", "level", "probabilities", "trained on this note type", show_lines=True)
+    table = Table("risk", "level", Column("probabilities", no_wrap=True), "trained on note type", show_lines=True)
     for entry in response.json()["entry"]:
         resource = entry["resource"]
         predictions = resource["prediction"]
