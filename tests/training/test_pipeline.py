@@ -34,7 +34,7 @@ def test_the_shipped_recipe_is_valid() -> None:
     [
         (("hidden_size: 192", "hidden_size: 190"), "hidden_size"),
         (("num_key_value_heads: 3", "num_key_value_heads: 2"), "num_key_value_heads"),
-        (("steps: 850", "steps: 0"), "finetuning.optimization.steps"),
+        (("steps: 500", "steps: 0"), "finetuning.optimization.steps"),
         (("answer_space: options", "answer_space: letters"), "finetuning.answer_space"),
         (("patients: 30000", "patient: 30000"), "synth.patient"),
     ],
