@@ -54,7 +54,7 @@ generated: $(VENV)/.dev   ## rewrite the files and README parts that are made fr
 bench: $(VENV)/.dev   ## measure the packed pass against plain loops; writes bench/results/
 	$(BIN)/python -m bench.packed $(ARGS)
 
-bundle: $(VENV)/.dev   ## remake the demo bundle from nothing (about an hour and a half on two cores)
+bundle: $(VENV)/.dev   ## remake the demo bundle from nothing (about half an hour on two free cores)
 	$(BIN)/lang1 train finetune --recipe demo --out lang1/demo_bundle $(ARGS)
 
 clean:           ## remove what the targets above made, but not the environment
