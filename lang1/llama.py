@@ -233,34 +233,18 @@ class PackedLlama(nn.Module):
 
     def hidden_states(self, batch: PackedBatch, *, read_only: bool) -> Tensor:
         """Normed last hidden states: (R, hidden) at the read positions with the last layer pruned, else (T, hidden)."""
-        return self._top(self.trunk(batch), batch, read_only)
-
-    def trunk(self, batch: PackedBatch) -> Tensor:
-        """(T, hidden): what the last layer reads. Depends on no weight of the last layer, so it can be kept."""
         x = self.model.embed_tokens(batch.token_ids)
-        cos, sin = self._angles(batch)
-        for layer in list(self.model.layers)[:-1]:
-            x = layer(x, cos, sin, batch, False)
-        return x  # type: ignore[no-any-return]
-
-    def _top(self, x: Tensor, batch: PackedBatch, read_only: bool) -> Tensor:
-        cos, sin = self._angles(batch)
-        return self.model.norm(self.model.layers[-1](x, cos, sin, batch, read_only))  # type: ignore[no-any-return]
-
-    def _angles(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         angles = batch.positions[:, None].float() * self.inverse_frequency.float()
         angles = torch.cat((angles, angles), dim=-1)[:, None, :]
-        return angles.cos(), angles.sin()
+        cos, sin = angles.cos(), angles.sin()
+        last = len(self.model.layers) - 1
+        for index, layer in enumerate(self.model.layers):
+            x = layer(x, cos, sin, batch, read_only and index == last)
+        return self.model.norm(x)  # type: ignore[no-any-return]
 
     def option_logits(self, batch: PackedBatch) -> list[Tensor]:
         """R float32 tensors, one a suffix in batch order: the logits of its K option letters."""
-        return self.option_logits_of_trunk(self.trunk(batch), batch)
-
-    def option_logits_of_trunk(self, x: Tensor, batch: PackedBatch) -> list[Tensor]:
-        """`option_logits` from kept trunk states x (T, hidden)."""
-        return self._letter_logits(self._top(x, batch, True), batch)
-
-    def _letter_logits(self, hidden: Tensor, batch: PackedBatch) -> list[Tensor]:
+        hidden = self.hidden_states(batch, read_only=True)
         letters = sorted({token for options in batch.option_ids for token in options})
         column = {token: index for index, token in enumerate(letters)}
         rows = self.lm_head.weight[torch.tensor(letters, device=hidden.device)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lang1.errors import Lang1Error, ScoringError
+from lang1.errors import BundleError, Lang1Error, ScoringError
 from lang1.notes import ClinicalNote
 from lang1.scores import ModelIdentity, RiskScores
 from lang1.tasks import BUILT_IN, Task, load_tasks
@@ -104,12 +104,18 @@ class ScorerReplica:
         from lang1.scorer import PackedScorer
 
         registry = load_tasks(Path(self._settings.tasks_file)) if self._settings.tasks_file else BUILT_IN
-        return PackedScorer.load(
+        scorer = PackedScorer.load(
             bundle,
             device=self._settings.device,  # type: ignore[arg-type]  # checked by Settings
             dtype=self._settings.dtype,  # type: ignore[arg-type]
             registry=registry,
         )
+        # A task that somebody wrote down and the model cannot answer must not go missing in silence.
+        if unknown := [name for name in registry if name not in BUILT_IN and name not in scorer.registry]:
+            raise BundleError(
+                f"tasks_file: the bundle was not trained on {', '.join(unknown)}; take it out or train it"
+            )
+        return scorer
 
     async def reconfigure(self, user_config: dict[str, Any] | None) -> None:
         """Load the bundle at `user_config["bundle"]` in place, under load.

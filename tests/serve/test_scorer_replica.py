@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lang1.errors import BundleError
 from lang1.notes import ClinicalNote
-from lang1.tasks import BUILT_IN
+from lang1.tasks import BUILT_IN, load_tasks
 from serve.scorer import NoteToScore, ScorerReplica, ScorerSettings
 from tests.serve.notes import TEXT
 from tests.tiny_bundle import make_tiny_bundle
@@ -37,6 +38,18 @@ def test_a_changed_byte_of_the_weights_refuses_to_load(tmp_path: Path) -> None:
     break_weights(bundle)
     with pytest.raises(BundleError, match=r"model\.safetensors"):
         asyncio.run(replica_with(bundle))
+
+
+def test_a_task_of_the_hospital_that_the_bundle_lacks_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.yaml"
+    own = BUILT_IN["insurance_denial"].model_dump(mode="json") | {"name": "own_task"}
+    path.write_text(yaml.safe_dump({"tasks": [own]}))
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    replica = ScorerReplica(ScorerSettings(str(path), "cpu", "float32", 1, 4096, 64))
+    with pytest.raises(BundleError, match="own_task"):
+        asyncio.run(replica.reconfigure({"bundle": str(bundle)}))
+    six = make_tiny_bundle(tmp_path / "six", registry=load_tasks(path))
+    asyncio.run(replica.reconfigure({"bundle": str(six)}))
 
 
 def test_reconfigure_swaps_a_good_bundle_and_keeps_the_old_one_for_a_bad(tmp_path: Path) -> None:
