@@ -43,6 +43,7 @@ check: $(VENV)/.dev   ## style, types, layers, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m helm.generate --check
 
 format: $(VENV)/.dev   ## put the code into form
 	$(BIN)/ruff check --fix .
@@ -50,11 +51,12 @@ format: $(VENV)/.dev   ## put the code into form
 
 generated: $(VENV)/.dev   ## rewrite the files and README parts that are made from code
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m helm.generate
 
 bench: $(VENV)/.dev   ## measure the packed pass against plain loops; writes bench/results/
 	$(BIN)/python -m bench.packed $(ARGS)
 
-bundle: $(VENV)/.dev   ## remake the demo bundle from nothing (about half an hour on two free cores)
+bundle: $(VENV)/.dev   ## remake the demo bundle from nothing (about an hour and a half on two free cores)
 	$(BIN)/lang1 train finetune --recipe demo --out lang1/demo_bundle $(ARGS)
 
 clean:           ## remove what the targets above made, but not the environment

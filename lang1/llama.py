@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lang1.attention import attend
 from lang1.errors import BundleError
 from lang1.packing import PackedBatch
 
@@ -171,17 +172,13 @@ class Attention(nn.Module):
             strict=True,
         ):
             if read_only:
-                parts.append(_attend(query, key, value, note.read_mask))
+                parts.append(attend(query, key, value, note.read_mask))
                 continue
             body = note.note_end - note.start
-            parts.append(_attend(query[:, :, :body], key[:, :, :body], value[:, :, :body], None))
-            parts.append(_attend(query[:, :, body:], key, value, note.suffix_mask))
+            parts.append(attend(query[:, :, :body], key[:, :, :body], value[:, :, :body], None))
+            parts.append(attend(query[:, :, body:], key, value, note.suffix_mask))
         mixed = torch.cat(parts, dim=2).squeeze(0).transpose(0, 1).flatten(1)
         return self.o_proj(mixed)  # type: ignore[no-any-return]
-
-
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
 
 
 class MLP(nn.Module):
@@ -244,7 +241,10 @@ class PackedLlama(nn.Module):
 
     def option_logits(self, batch: PackedBatch) -> list[Tensor]:
         """R float32 tensors, one a suffix in batch order: the logits of its K option letters."""
-        hidden = self.hidden_states(batch, read_only=True)
+        return self.answer_logits(self.hidden_states(batch, read_only=True), batch)
+
+    def answer_logits(self, hidden: Tensor, batch: PackedBatch) -> list[Tensor]:
+        """`option_logits` from hidden states (R, hidden) at the read positions."""
         letters = sorted({token for options in batch.option_ids for token in options})
         column = {token: index for index, token in enumerate(letters)}
         rows = self.lm_head.weight[torch.tensor(letters, device=hidden.device)]

@@ -88,6 +88,11 @@ class PromptEncoder:
         return cls(tokenizer, registry, max_note_tokens, bos_token)
 
     @property
+    def bos_token(self) -> str | None:
+        """The token that starts every note, if one does."""
+        return self._tokenizer.id_to_token(self.bos_ids[0]) if self.bos_ids else None
+
+    @property
     def vocab_size(self) -> int:
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
@@ -140,11 +145,6 @@ class PromptEncoder:
         """Characters of a text that its first `max_note_tokens` ids cover; infinity when that is all of it."""
         ends = self.token_ends(text)
         return float(ends[self.max_note_tokens - 1]) if len(ends) > self.max_note_tokens else float("inf")
-
-    def with_registry(self, registry: TaskRegistry) -> PromptEncoder:
-        """The same tokenizer asking other questions."""
-        bos = self._tokenizer.id_to_token(self.bos_ids[0]) if self.bos_ids else None
-        return PromptEncoder(self._tokenizer, registry, self.max_note_tokens, bos)
 
     def save(self, path: Path) -> None:
         """Write the tokenizer as a Hugging Face `tokenizer.json`."""

@@ -35,6 +35,8 @@ notes_failed_total = Counter("lang1_notes_failed_total", "Notes not scored, by o
 notes_truncated_total = Counter(
     "lang1_notes_truncated_total", "Scored notes that were cut", ["note_type", "model_version"]
 )
+cards_total = Counter("lang1_cards_total", "CDS Hooks cards answered, by urgency", ["task", "code"])
+card_feedback_total = Counter("lang1_card_feedback_total", "What people did with cards", ["task", "code"])
 note_tokens = Histogram(
     "lang1_note_tokens", "Tokens of a scored note that the model read", ["note_type"],
     buckets=(32, 64, 128, 192, 256, 320, 384, 448, 511, 1024, 2048, 4096),

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from lang1.discrimination import macro_auroc
 from lang1.notes import clean_text
-from lang1.tasks import BUILT_IN, Task
+from lang1.tasks import BUILT_IN, Task, TaskRegistry
 from training.synth.arrow import Table
 from training.synth.generate import labelled, read_notes
 
@@ -55,6 +55,23 @@ def fit_and_score(
     out = np.zeros((test.num_rows, len(task.options)), dtype=np.float32)
     out[:, model.classes_.astype(int)] = model.predict_proba(scored)  # type: ignore[no-untyped-call]
     return out
+
+
+def baseline_probabilities(
+    registry: TaskRegistry, data: Path, table: Table, words: int, max_train: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Probabilities (N, K) of every task on the rows of `table` that carry its label, NaN elsewhere.
+
+    A word is at least a token, so `words` = the model's note tokens lets the baseline read no less than the model.
+    """
+    train = read_notes(data, ["train"], ["text", *(f"label_{name}" for name in registry)])
+    found = {}
+    for task in registry.values():
+        mask = table[f"label_{task.name}"].to_numpy() >= 0
+        found[task.name] = np.full((table.num_rows, len(task.options)), np.nan)
+        scores = fit_and_score(task, labelled(train, task).slice(0, max_train), labelled(table, task), words)
+        found[task.name][mask] = scores
+    return found
 
 
 def baseline_auroc(

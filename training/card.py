@@ -10,10 +10,8 @@ from lang1.tasks import TaskRegistry
 from training.recipe import Recipe
 
 
-def model_card(
-    recipe: Recipe, registry: TaskRegistry, parameters: int, data: Mapping[str, Any], report: Mapping[str, Any]
-) -> str:
-    """MODEL_CARD.md as text; every figure comes from `report`."""
+def model_card(recipe: Recipe, registry: TaskRegistry, parameters: int, data: str, report: Mapping[str, Any]) -> str:
+    """MODEL_CARD.md as text; every figure comes from `report`. `data` says in a sentence what the notes are."""
     warmed = recipe.comprehension is not None
     head = f"# {recipe.name} {recipe.version}\n\n"
     head += (
@@ -35,23 +33,26 @@ def model_card(
             "delay or end care, to choose treatment, or on patients and note types it was not evaluated on.\n",
             _tasks_table(registry),
             "## Training data\n",
-            f"The synthetic hospital of this project (simulator {data.get('simulator_version', '?')}, "
-            f"seed {recipe.synth.seed}, {recipe.synth.patients:,} patients, {recipe.synth.first_year} to "
-            f"{recipe.synth.last_year}). No real patient is in it."
+            data
             + (
-                " Before the tasks, the model was trained on probes: short questions about facts that the simulator "
-                "had told in the training notes. The TF-IDF baseline has had no such help.\n"
+                " Beside the outcomes, the model learned what the simulator had written in the training notes and "
+                "where it stood; the heads that told it are not in the bundle. The TF-IDF baseline has had no such "
+                "help.\n"
                 if warmed
                 else "\n"
             ),
             *[_results(_split_title(split), entries, registry) for split, entries in report.items()],
             "## Limits\n",
-            "- Notes of the simulator are simpler than a hospital's: these figures say that the pipeline works, "
-            "not how it would do on real notes.\n"
-            f"- What stands after the first {recipe.max_note_tokens} tokens is not read; an answer says how much was "
+            (
+                "- Notes of the simulator are simpler than a hospital's: these figures say that the pipeline works, "
+                "not how it would do on real notes.\n"
+                if recipe.synth is not None
+                else "- It was evaluated on the record it was trained on; another hospital must evaluate it anew.\n"
+            )
+            + f"- What stands after the first {recipe.max_note_tokens} tokens is not read; an answer says how much was "
             "cut.\n"
             "- A task asked of a note type it was not trained on is marked (`note_type_match: false`).\n"
-            "- No subgroup analysis yet; the simulator has no race, ethnicity or language.\n",
+            "- No analysis by subgroup yet.\n",
             "## Remake\n",
             f"```\nlang1 train finetune --recipe {recipe.name.removeprefix('lang1-')} --out FOLDER\n```\n",
         ]
@@ -74,24 +75,38 @@ def _tasks_table(registry: TaskRegistry) -> str:
 
 
 def _results(title: str, split: Mapping[str, Any], registry: TaskRegistry) -> str:
+    """One split's table. Where the true probabilities are known, AUROC against them and the ceilings stand beside."""
+    soft = any("soft" in entry for entry in split.values())
+    told = "AUROC on outcomes with its 95% interval, patients resampled whole; "
+    if soft:
+        told = (
+            "AUROC on drawn outcomes with its 95% interval, patients resampled whole; then AUROC against the true "
+            "probabilities (soft labels) of the model, a TF-IDF + logistic regression baseline, the visible ceiling "
+            "(the best possible from the facts in the tokens read) and the latent one (the true probabilities). "
+        )
+    else:
+        told += "beside it a TF-IDF + logistic regression baseline. "
+    compared = ("soft: model", "TF-IDF", "visible", "latent") if soft else ("TF-IDF",)
     rows = [
         f"## {title}\n",
-        "AUROC on drawn outcomes with its 95% interval, patients resampled whole; then AUROC against the true "
-        "probabilities (soft labels) of the model, a TF-IDF + logistic regression baseline, the visible ceiling (the "
-        "best possible from the facts in the tokens read) and the latent one (the true probabilities). ECE stands "
-        "beside the 99th percentile of a perfectly calibrated model on as many notes.\n",
-        "| task | notes | AUROC | soft: model | TF-IDF | visible | latent | ECE-15 (perfect, 99th) |",
-        "|---|---|---|---|---|---|---|---|",
+        f"{told}ECE stands beside the 99th percentile of a perfectly calibrated model on as many notes.\n",
+        f"| task | notes | AUROC | {' | '.join(compared)} | ECE-15 (perfect, 99th) |",
+        "|---" * (4 + len(compared)) + "|",
     ]
     for name in registry:
+        if name not in split:
+            continue
         entry = split[name]
-        auroc, soft = entry["auroc"], entry.get("soft", {})
-        cells = [
-            f"{soft[key]:.3f}" if soft.get(key) is not None else "" for key in ("model", "tfidf", "visible", "latent")
-        ]
+        auroc = entry["auroc"]
+        found = (
+            [entry["soft"].get(key) for key in ("model", "tfidf", "visible", "latent")]
+            if soft
+            else [entry.get("tfidf_auroc")]
+        )
+        cells = " | ".join("" if value is None else f"{value:.3f}" for value in found)
         measured = "{value:.3f} ({low:.3f} to {high:.3f})".format(**auroc) if None not in auroc.values() else "too few"
         rows.append(
-            f"| `{name}` | {entry['notes']:,} | {measured} | {' | '.join(cells)} | "
+            f"| `{name}` | {entry['notes']:,} | {measured} | {cells} | "
             f"{entry['ece_15']:.3f} ({entry['ece_15_perfect_99th']:.3f}) |"
         )
     return "\n".join(rows) + "\n"

@@ -1,164 +1,181 @@
-"""A warm-up on what notes say: short probes about recorded facts, packed behind the note as the tasks' questions are.
+"""Learning what notes say, beside learning outcomes: two losses whose heads are dropped after training.
 
-Outcomes are rare and noisy: a small model that sees tens of thousands of notes learns little of reading from them.
-What a note states of a fact is certain, so each note can teach many answers. On the synthetic hospital the facts are
-what the simulator told; in a hospital, problem lists and coded diagnoses can play the part.
+Outcomes are rare and noisy: a small model that starts from nothing and sees tens of thousands of notes learns little of
+reading from them. What a note states is certain, there is much of it in every note, and it is known where it stands.
+So the token that completes a statement learns to tell it (attention over one sentence finds that quickly, however
+long the note), and the position where a task's answer is read learns to tell all that the note stated, which gathers
+the statements where outcomes are decided. On the synthetic hospital the facts are what the simulator wrote; in a
+hospital, coded problems matched to their mentions can play the part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
 
+from lang1.llama import PackedLlama
 from lang1.notes import clean_text
+from lang1.packing import PackedBatch, pack
 from lang1.prompt import PromptEncoder
-from lang1.tasks import Horizon, Option, Task, TaskRegistry
-from training.encoded import NO_LABEL, EncodedNotes
-from training.finetune import Row
+from training.encoded import NO_LABEL
+from training.finetune import Row, answer_loss
 from training.recipe import Comprehension
 from training.synth.arrow import Table
 from training.synth.slots import SLOTS, UNTOLD, Slot
 
-NO_PROBE = -2
+NOT_OF_THIS_TYPE = -2
 
 
-class Probe(Task):
-    """A question in a few tokens, without printed options: letters stand for a fact's values, then "not stated"."""
-
-    def suffix(self, loinc: str | None) -> str:
-        return f"\n{self.question.replace(' of {note}', '')}:"
-
-
-def _probe(name: str, subject: str, values: int, loinc: str) -> Probe:
-    texts = [f"value {value}" for value in range(values)] + ["not stated"]
-    return Probe(
-        name=name,
-        title=name,
-        description=f"What the note says of {subject}.",
-        question=f"{subject} of {{note}}",
-        options=tuple(Option(text=text, code=text.replace(" ", "-"), display=text) for text in texts),
-        adverse_options=(0,),
-        adverse_label="stated",
-        note_types=(loinc,),
-        label_rule="told",
-        horizon=Horizon.ENCOUNTER,
-        label_maturity_days=0,
-    )
-
-
-def _subject(slot: Slot) -> str:
+def subject(slot: Slot) -> str:
+    """What a slot tells of; two places of one subject (history and background) share it."""
     return slot.factor.replace("_", " ") if slot.wording is None else slot.wording.heads[0]
 
 
-def probes() -> TaskRegistry:
-    """One probe for every subject that a note type of the simulator can tell."""
-    found: dict[str, Probe] = {}
-    for loinc, slots in SLOTS.items():
-        for slot in slots:
-            name = _name(loinc, slot)
-            found.setdefault(name, _probe(name, _subject(slot), slot.channel().shape[0], loinc))
-    return TaskRegistry(found.values())
-
-
-def _name(loinc: str, slot: Slot) -> str:
-    words = "".join(c if c.isalnum() else "_" for c in _subject(slot).lower())
-    return f"probe_{loinc.split('-')[0]}_{words}"[:62]
+def subjects() -> dict[tuple[str, str], int]:
+    """Every (note type, subject) that the simulator can tell, with its number of values."""
+    return {(loinc, subject(slot)): slot.channel().shape[0] for loinc, slots in SLOTS.items() for slot in slots}
 
 
 @dataclass(frozen=True, slots=True)
 class ToldFacts:
-    """What N notes tell, by probe. `value` int8 (N, P): the told value, UNTOLD, or NO_PROBE for another note type;
-    `token` int32 (N, P): the note token with which the statement is complete."""
+    """What N notes tell, by subject. `value` int8 (N, S): the told value, UNTOLD, or NOT_OF_THIS_TYPE; `token` int32
+    (N, S): the note token with which the statement is complete."""
 
-    names: tuple[str, ...]
     value: npt.NDArray[np.int8]
     token: npt.NDArray[np.int32]
-    not_stated: npt.NDArray[np.int8]
-    """(P,): the option that stands for "not stated"."""
+    values: tuple[int, ...]
+    """(S,): how many values each subject has; the option after them is "not stated"."""
 
-    def labels(self, rows: npt.NDArray[np.intp], tokens: npt.NDArray[np.intp]) -> npt.NDArray[np.int8]:
-        """(len(rows), P) labels when only the first `tokens` tokens of each row are read; NO_LABEL where not asked."""
-        value = self.value[rows]
-        read = (value != UNTOLD) & (self.token[rows] < tokens[:, None])
-        return np.where(value == NO_PROBE, NO_LABEL, np.where(read, value, self.not_stated)).astype(np.int8)
+    @property
+    def not_stated(self) -> npt.NDArray[np.int64]:
+        """(S,) index of the option "not stated"."""
+        return np.asarray(self.values, dtype=np.int64)
+
+    def stated(self, row: int, tokens: int) -> npt.NDArray[np.bool_]:
+        """(S,): which subjects the first `tokens` tokens of a note state."""
+        return np.asarray((self.value[row] >= 0) & (self.token[row] < tokens))
+
+    def recall_labels(self, row: int, tokens: int) -> npt.NDArray[np.int64]:
+        """(S,) options to tell after reading the first `tokens` tokens; NO_LABEL for another note type's subject."""
+        labels = np.where(self.stated(row, tokens), self.value[row], self.not_stated)
+        return np.where(self.value[row] == NOT_OF_THIS_TYPE, NO_LABEL, labels)
+
+    def statement_labels(
+        self, row: int, tokens: int, plain: npt.NDArray[np.intp]
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+        """Note tokens (n,) that complete a statement, with the `plain` ones, and what each tells, options (n, S)."""
+        stated = self.stated(row, tokens)
+        places = np.unique(np.concatenate([self.token[row][stated], plain]).astype(np.intp))
+        here = (self.token[row][None, :] == places[:, None]) & stated[None, :]
+        return places, np.where(here, self.value[row][None, :], self.not_stated[None, :]).astype(np.int64)
 
 
 def told_facts(table: Table, encoder: PromptEncoder) -> ToldFacts:
     """What the notes of a dataset table (text, note_type, told, ends) tell, and by which token.
 
-    A fact with two places in a note (history and background) is stated where either tells it, the earlier one deciding.
+    A subject with two places in a note (history and background) is stated where either tells it; the earlier decides.
     """
-    registry = probes()
-    column = {name: index for index, name in enumerate(registry)}
-    value = np.full((table.num_rows, len(registry)), NO_PROBE, dtype=np.int8)
-    token = np.zeros((table.num_rows, len(registry)), dtype=np.int32)
+    counts = subjects()
+    column = {key: index for index, key in enumerate(counts)}
+    value = np.full((table.num_rows, len(counts)), NOT_OF_THIS_TYPE, dtype=np.int8)
+    token = np.zeros((table.num_rows, len(counts)), dtype=np.int32)
     columns = (table[name].to_pylist() for name in ("text", "note_type", "told", "ends"))
     for row, (text, loinc, told, ends) in enumerate(zip(*columns, strict=True)):
         at = np.searchsorted(encoder.token_ends(clean_text(text)), ends)
         for slot, said, place in zip(SLOTS[loinc], told, at.tolist(), strict=True):
-            p = column[_name(loinc, slot)]
-            earlier = said != UNTOLD and (value[row, p] < 0 or place < token[row, p])
-            if value[row, p] == NO_PROBE or earlier:
-                value[row, p], token[row, p] = said, place
-    options = np.asarray([len(probe.options) - 1 for probe in registry.values()], dtype=np.int8)
-    return ToldFacts(tuple(registry), value, token, options)
+            s = column[loinc, subject(slot)]
+            earlier = said != UNTOLD and (value[row, s] < 0 or place < token[row, s])
+            if value[row, s] == NOT_OF_THIS_TYPE or earlier:
+                value[row, s], token[row, s] = said, place
+    return ToldFacts(value, token, tuple(counts.values()))
 
 
-def comprehension_steps(
-    notes: EncodedNotes,
-    facts: ToldFacts,
-    encoder: PromptEncoder,
-    plan: Comprehension,
-    rng: np.random.Generator,
-) -> Iterator[list[Row]]:
-    """Steps of notes cut short, with probes about what the kept part says; half of them about facts it states.
+class FactHead(nn.Module):
+    """From a hidden state to an option of every subject. `lean` is the first bias of "not stated"."""
 
-    The cut grows over the run from `first_note_tokens` to the whole note: over a short text attention finds what a
-    question is about within a few hundred steps, over a long one it stays at the marginals for thousands.
-    """
-    lengths = np.diff(notes.offsets)
-    step = 0
-    while True:
-        for order in _batches(rng.permutation(len(notes)), 512):
-            pending = list(order)
-            while pending:
-                share = min(1.0, step / max(1, plan.grow_steps))
-                longest = plan.first_note_tokens + share * (encoder.max_note_tokens - plan.first_note_tokens)
-                rows: list[Row] = []
-                tokens = 0
-                while pending and tokens < plan.optimization.batch_tokens:
-                    index = int(pending.pop())
-                    cut = min(int(lengths[index]), int(longest * rng.uniform(0.6, 1.0)))
-                    row = _probe_row(notes, facts, encoder, index, cut, plan.questions_per_note, rng)
-                    rows.append(row)
-                    tokens += row.prompt.total_tokens
-                if tokens < plan.optimization.batch_tokens / 2:
-                    break  # the rest of a shuffle is too small for a step
-                step += 1
-                yield rows
+    valid: Tensor
+
+    def __init__(self, hidden: int, values: Sequence[int], lean: float) -> None:
+        super().__init__()
+        options = max(values) + 1
+        self.norm = nn.RMSNorm(hidden)
+        self.linear = nn.Linear(hidden, len(values) * options)
+        bias = torch.zeros(len(values), options)
+        bias[torch.arange(len(values)), torch.tensor(values)] = lean
+        nn.init.zeros_(self.linear.weight)
+        self.linear.bias = nn.Parameter(bias.flatten())
+        self.register_buffer("valid", torch.arange(options)[None] <= torch.tensor(values)[:, None], persistent=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(n, hidden) to logits (n, S, options), masked where a subject has fewer."""
+        logits = self.linear(self.norm(states)).unflatten(-1, self.valid.shape)
+        return logits.masked_fill(~self.valid, -1e4)  # type: ignore[no-any-return]
 
 
-def _batches(order: npt.NDArray[np.intp], size: int) -> Iterator[npt.NDArray[np.intp]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+class AnswersAndFacts:
+    """Answers, and what the note states: told where it stands (`statement`) and where answers are read (`recall`)."""
+
+    def __init__(
+        self, facts: ToldFacts, plan: Comprehension, model: PackedLlama, answer_space: str, rng: np.random.Generator
+    ) -> None:
+        self._facts, self._plan, self._answer_space, self._rng = facts, plan, answer_space, rng
+        # Most tokens state nothing of most subjects; a head that starts there needs no steps to learn it.
+        hidden, device = model.config.hidden_size, next(model.parameters()).device
+        self._statement = FactHead(hidden, facts.values, lean=5.0).to(device)
+        self._recall = FactHead(hidden, facts.values, lean=0.0).to(device)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        return [*self._statement.parameters(), *self._recall.parameters()]
+
+    def __call__(self, model: PackedLlama, rows: Sequence[Row]) -> dict[str, Tensor]:
+        batch = pack([row.prompt for row in rows], next(model.parameters()).device)
+        with _output_of(model.model.layers[self._plan.layer]) as middle:
+            hidden = model.hidden_states(batch, read_only=True)
+        answers = answer_loss(model, hidden, batch, rows, self._answer_space)
+        with torch.autocast(hidden.device.type, enabled=False):
+            statement = self._statement_loss(middle[0].float(), batch, rows)
+            recall = self._recall_loss(hidden.float(), rows)
+        loss = answers + self._plan.statement_weight * statement + self._plan.recall_weight * recall
+        return {"loss": loss, "answers": answers, "statement": statement, "recall": recall}
+
+    def _statement_loss(self, states: Tensor, batch: PackedBatch, rows: Sequence[Row]) -> Tensor:
+        """Cross-entropy over all subjects at the chosen tokens, by the number of statements. `states` (T, hidden)."""
+        positions: list[npt.NDArray[np.intp]] = []
+        labels: list[npt.NDArray[np.int64]] = []
+        for span, row in zip(batch.notes, rows, strict=True):
+            tokens = row.prompt.note_tokens
+            plain = self._rng.integers(0, tokens, self._plan.plain_tokens)
+            places, told = self._facts.statement_labels(row.note, tokens, plain)
+            positions.append(places + span.note_end - tokens)
+            labels.append(told)
+        targets = torch.from_numpy(np.concatenate(labels)).to(states.device)
+        chosen = states[torch.from_numpy(np.concatenate(positions)).to(states.device)]
+        total = F.cross_entropy(self._statement(chosen).flatten(0, 1), targets.flatten(), reduction="sum")
+        stated = (targets != torch.from_numpy(self._facts.not_stated).to(states.device)).sum()
+        return total / stated.clamp(min=1)
+
+    def _recall_loss(self, states: Tensor, rows: Sequence[Row]) -> Tensor:
+        """Mean cross-entropy over the subjects of the note's type. `states` (R, hidden) at the read positions."""
+        wanted = np.stack(
+            [self._facts.recall_labels(row.note, row.prompt.note_tokens) for row in rows for _ in row.labels]
+        )
+        targets = torch.from_numpy(wanted).to(states.device).flatten()
+        return F.cross_entropy(self._recall(states).flatten(0, 1), targets, ignore_index=NO_LABEL)
 
 
-def _probe_row(
-    notes: EncodedNotes,
-    facts: ToldFacts,
-    encoder: PromptEncoder,
-    index: int,
-    cut: int,
-    questions: int,
-    rng: np.random.Generator,
-) -> Row:
-    labels = facts.labels(np.asarray([index]), np.asarray([cut]))[0]
-    stated = rng.permutation(np.flatnonzero((labels != NO_LABEL) & (labels != facts.not_stated)))
-    absent = rng.permutation(np.flatnonzero(labels == facts.not_stated))
-    told = stated[: max(questions - len(absent), questions * 2 // 3)]
-    asked = np.sort(np.concatenate([told, absent[: questions - len(told)]]))
-    prompt = notes.prompt(index, [facts.names[int(p)] for p in asked], encoder, max_tokens=cut)
-    return Row(prompt, tuple(int(labels[p]) for p in asked))
+@contextmanager
+def _output_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """The layer's output of the one pass made inside the block."""
+    kept: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    try:
+        yield kept
+    finally:
+        handle.remove()

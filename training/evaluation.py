@@ -77,13 +77,17 @@ def evaluate_split(
     baseline: Mapping[str, Probabilities] | None = None,
     patients: npt.NDArray[Any] | None = None,
 ) -> dict[str, Any]:
-    """Every task's figures on one split. The optional mappings hold (N, K) probabilities in the notes' order.
+    """The figures of every task that has labels in one split.
+
+    The optional mappings hold (N, K) probabilities in the notes' order.
 
     `patients` (N,) names each note's patient, so that intervals are clustered by patient.
     """
     report: dict[str, Any] = {}
     for task in registry.values():
         rows = labelled(notes, logits, task.name)
+        if not rows.any():
+            continue
         labels = notes.labels[task.name][rows]
         probabilities = calibrated(logits[task.name][rows], calibrators[task.name])
         adverse = adverse_probability(task, probabilities)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 from lang1.discrimination import macro_auroc
 from lang1.llama import PackedLlama
-from lang1.packing import batches_by_tokens, pack
+from lang1.packing import PackedBatch, batches_by_tokens, pack
 from lang1.prompt import PackedPrompt, PromptEncoder
 from training.encoded import NO_LABEL, EncodedNotes
 from training.recipe import Optimization, RecipeError
@@ -30,10 +31,23 @@ Log = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One note of a step: its prompt and, in suffix order, the label of each question."""
+    """One note of a step: its index, its prompt and, in suffix order, the label of each question."""
 
+    note: int
     prompt: PackedPrompt
     labels: tuple[int, ...]
+
+
+class Objective(Protocol):
+    """What a step minimises."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Weights of the objective's own, trained beside the model's and then dropped."""
+        ...
+
+    def __call__(self, model: PackedLlama, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """Scalar float32 terms by name; "loss" is the one that is minimised."""
+        ...
 
 
 @dataclass(slots=True)
@@ -52,34 +66,26 @@ def steps_of_rows(
     encoder: PromptEncoder,
     batch_tokens: int,
     rng: np.random.Generator,
-    questions_per_note: int | None = None,
-    first_note_tokens: int | None = None,
-    grow_steps: int = 0,
+    even_classes: float = 0.0,
 ) -> Iterator[list[Row]]:
-    """Endless steps of at most `batch_tokens` tokens. Notes are drawn without replacement, epoch by epoch and type by
-    type, types in turn. With `questions_per_note`, that many labelled tasks are drawn for each note; with
-    `first_note_tokens`, notes are cut to that length at first and the cut grows to the whole over `grow_steps`."""
+    """Endless steps of at most `batch_tokens` tokens, note types in turn, each note with all its labelled tasks.
+
+    Notes are drawn without replacement, epoch by epoch; the share `even_classes` of them by task and class instead.
+    """
     names = list(notes.labels)
     labels = np.stack([notes.labels[name] for name in names], axis=1)
     usable = np.flatnonzero((labels != NO_LABEL).any(axis=1))
     types = np.asarray(notes.note_types)
     groups = [usable[types[usable] == loinc] for loinc in sorted(set(types[usable].tolist()))]
     assert groups, "training needs at least one labelled note"
-    streams = [_endless_epochs(group, rng) for group in groups]
+    streams = [_drawn(group, labels[group], even_classes, rng) for group in groups]
     turn = 0
     pending: Row | None = None
-    done = 0
     while True:
-        cut = None
-        if first_note_tokens is not None and done < grow_steps:
-            cut = first_note_tokens + (encoder.max_note_tokens - first_note_tokens) * done // grow_steps
-        done += 1
         step: list[Row] = []
         tokens = 0
         while True:
-            row = pending or _row(
-                notes, next(streams[turn % len(streams)]), names, labels, encoder, rng, questions_per_note, cut
-            )
+            row = pending or _row(notes, next(streams[turn % len(streams)]), names, labels, encoder)
             pending = None
             if step and tokens + row.prompt.total_tokens > batch_tokens:
                 pending = row
@@ -95,43 +101,67 @@ def _endless_epochs(indices: npt.NDArray[np.intp], rng: np.random.Generator) -> 
         yield from rng.permutation(indices).tolist()
 
 
+def _drawn(
+    indices: npt.NDArray[np.intp], labels: npt.NDArray[np.int8], even_classes: float, rng: np.random.Generator
+) -> Iterator[int]:
+    """`indices` epoch by epoch; with probability `even_classes`, by task and class, evenly. `labels` (n, T)."""
+    everything = _endless_epochs(indices, rng)
+    by_class = [
+        [_endless_epochs(indices[column == option], rng) for option in sorted(set(column[column != NO_LABEL].tolist()))]
+        for column in labels.T
+        if (column != NO_LABEL).any()
+    ]
+    while True:
+        if rng.random() < even_classes:
+            classes = by_class[rng.integers(len(by_class))]
+            yield next(classes[rng.integers(len(classes))])
+        else:
+            yield next(everything)
+
+
 def _row(
-    notes: EncodedNotes,
-    index: int,
-    names: Sequence[str],
-    labels: npt.NDArray[np.int8],
-    encoder: PromptEncoder,
-    rng: np.random.Generator,
-    questions_per_note: int | None,
-    cut: int | None,
+    notes: EncodedNotes, index: int, names: Sequence[str], labels: npt.NDArray[np.int8], encoder: PromptEncoder
 ) -> Row:
     asked = np.flatnonzero(labels[index] != NO_LABEL)
-    if questions_per_note is not None and len(asked) > questions_per_note:
-        asked = np.sort(rng.choice(asked, questions_per_note, replace=False))
-    prompt = notes.prompt(index, [names[int(i)] for i in asked], encoder, max_tokens=cut)
-    return Row(prompt, tuple(int(labels[index, i]) for i in asked))
+    prompt = notes.prompt(index, [names[int(i)] for i in asked], encoder)
+    return Row(index, prompt, tuple(int(labels[index, i]) for i in asked))
 
 
-def answer_loss(model: PackedLlama, rows: Sequence[Row], answer_space: str, device: torch.device) -> Tensor:
-    """Mean over tasks of the task's mean cross-entropy on the answer letter. Scalar float32."""
-    batch = pack([row.prompt for row in rows], device)
+def answer_loss(
+    model: PackedLlama, hidden: Tensor, batch: PackedBatch, rows: Sequence[Row], answer_space: str
+) -> Tensor:
+    """Mean over tasks of the task's mean cross-entropy on the answer letter. `hidden` (R, hidden); scalar float32."""
     labels = [label for row in rows for label in row.labels]
-    tasks = [suffix.task for row in rows for suffix in row.prompt.suffixes]
-    by_task: dict[str, list[Tensor]] = {}
+    by_task: dict[str, list[int]] = {}
+    for read, task in enumerate(suffix.task for row in rows for suffix in row.prompt.suffixes):
+        by_task.setdefault(task, []).append(read)
+    losses: list[Tensor] = []
     if answer_space == "vocabulary":
-        logits = F.linear(model.hidden_states(batch, read_only=True), model.lm_head.weight).float()
-        targets = torch.tensor([options[k] for options, k in zip(batch.option_ids, labels, strict=True)], device=device)
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        for task, loss in zip(tasks, losses, strict=True):
-            by_task.setdefault(task, []).append(loss)
+        logits = F.linear(hidden, model.lm_head.weight).float()
+        letters = [options[label] for options, label in zip(batch.option_ids, labels, strict=True)]
+        every = F.cross_entropy(logits, torch.tensor(letters, device=hidden.device), reduction="none")
+        losses = [every[reads].mean() for reads in by_task.values()]
     else:
-        stacked: dict[str, list[tuple[Tensor, int]]] = {}
-        for task, option_logits, label in zip(tasks, model.option_logits(batch), labels, strict=True):
-            stacked.setdefault(task, []).append((option_logits, label))
-        for task, pairs in stacked.items():
-            targets = torch.tensor([label for _, label in pairs], device=device)
-            by_task[task] = [F.cross_entropy(torch.stack([logit for logit, _ in pairs]), targets)]
-    return torch.stack([torch.stack(losses).mean() for losses in by_task.values()]).mean()
+        found = model.answer_logits(hidden, batch)
+        for reads in by_task.values():
+            targets = torch.tensor([labels[read] for read in reads], device=hidden.device)
+            losses.append(F.cross_entropy(torch.stack([found[read] for read in reads]), targets))
+    return torch.stack(losses).mean()
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The tasks' answers alone."""
+
+    answer_space: str = "vocabulary"
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        return ()
+
+    def __call__(self, model: PackedLlama, rows: Sequence[Row]) -> dict[str, Tensor]:
+        batch = pack([row.prompt for row in rows], next(model.parameters()).device)
+        hidden = model.hidden_states(batch, read_only=True)
+        return {"loss": answer_loss(model, hidden, batch, rows, self.answer_space)}
 
 
 def learning_rate(step: int, optimization: Optimization) -> float:
@@ -144,21 +174,32 @@ def learning_rate(step: int, optimization: Optimization) -> float:
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
-def make_optimizer(model: PackedLlama, optimization: Optimization) -> torch.optim.AdamW:
-    """AdamW; norms and biases are not decayed."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": optimization.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=optimization.learning_rate, betas=optimization.betas, eps=optimization.eps)
+def make_optimizers(
+    model: PackedLlama, optimization: Optimization, more: Iterable[nn.Parameter] = ()
+) -> list[torch.optim.Optimizer]:
+    """AdamW, with Muon for the layers' matrices if the recipe asks; norms, biases and `more` are not decayed."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed, plain = [p for p in trained if p.dim() > 1], [p for p in trained if p.dim() <= 1]
+    rate, decay = optimization.learning_rate, optimization.weight_decay
+    optimizers: list[torch.optim.Optimizer] = []
+    if optimization.layer_matrices == "muon":
+        inside = {id(p) for p in model.model.layers.parameters()}
+        matrices = [p for p in decayed if id(p) in inside]
+        decayed = [p for p in decayed if id(p) not in inside]
+        # Scaled to the size of AdamW's updates, so that one learning rate serves both.
+        optimizers.append(torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": [*plain, *more], "weight_decay": 0.0}]
+    optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=optimization.betas, eps=optimization.eps))
+    return optimizers
 
 
 def train(
     model: PackedLlama,
     steps: Iterator[list[Row]],
     optimization: Optimization,
+    objective: Objective,
     *,
     precision: str,
-    answer_space: str,
     validate_every_steps: int = 0,
     patience_steps: int = 0,
     validate: Callable[[], dict[str, float]] | None = None,
@@ -168,33 +209,36 @@ def train(
     end and the run stops after `patience_steps` without a better one. Raises FloatingPointError for a NaN loss."""
     device = next(model.parameters()).device
     model.requires_grad_(True).train()
-    optimizer = make_optimizer(model, optimization)
+    extra = list(objective.parameters())
+    optimizers = make_optimizers(model, optimization, extra)
     history = TrainingHistory()
     best_score, best_weights = -math.inf, None
     started = time.monotonic()
     for step in range(optimization.steps):
         rate = learning_rate(step, optimization)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         rows = next(steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = answer_loss(model, rows, answer_space, device)
-        loss.backward()  # type: ignore[no-untyped-call]
+            terms = objective(model, rows)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
         if optimization.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), optimization.max_gradient_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        value = loss.item()
+            torch.nn.utils.clip_grad_norm_([*model.parameters(), *extra], optimization.max_gradient_norm)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        measured_terms = {name: term.item() for name, term in terms.items()}
+        value = measured_terms["loss"]
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"the loss is {value} at step {step}; lower learning_rate or set max_gradient_norm"
             )
         history.notes_seen += len(rows)
         history.tokens_seen += sum(row.prompt.total_tokens for row in rows)
-        log({"step": step + 1, "loss": value, "learning_rate": rate, "notes": len(rows)})
+        log({"step": step + 1, **measured_terms})
         last = step + 1 == optimization.steps
         if validate is not None and ((step + 1) % validate_every_steps == 0 or last):
-            measured = {"step": float(step + 1), "loss": value, **validate()}
+            measured = {"step": float(step + 1), **measured_terms, **validate()}
             if math.isnan(measured["score"]):
                 raise RecipeError("finetuning.validation_notes: a task has no AUROC on these few notes; raise it")
             model.train()

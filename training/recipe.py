@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lang1.errors import Lang1Error
 from training.synth.config import SynthConfig
 
+QUESTION_TOKENS = 128
+"""Positions kept free behind a note for the longest question."""
+
 
 class RecipeError(Lang1Error):
     """A recipe names an unknown key or an impossible combination; the message names the key."""
@@ -68,16 +71,21 @@ class Optimization(_Frozen):
     weight_decay: float = 0.02
     max_gradient_norm: Annotated[float, Field(gt=0)] | None = None
     """The paper does not clip when finetuning; a model trained from nothing needs it."""
+    layer_matrices: Literal["adamw", "muon"] = "adamw"
+    """What updates the layers' matrices. Muon suits a model that starts from nothing; the rest always takes AdamW."""
 
 
 class Comprehension(_Frozen):
-    """A warm-up on what notes say: yes/no questions about recorded facts, packed as the tasks are."""
+    """What the notes are known to state, learned beside the tasks through heads that the bundle does not keep."""
 
-    optimization: Optimization
-    questions_per_note: Annotated[int, Field(ge=1, le=32)]
-    first_note_tokens: Annotated[int, Field(ge=16)] = 96
-    """Notes are cut to about this length at first; the cut grows to the whole note over `grow_steps`."""
-    grow_steps: Annotated[int, Field(ge=0)] = 0
+    layer: Annotated[int, Field(ge=0)]
+    """Index of the layer after which a note's tokens tell the statement that they complete."""
+    statement_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of that loss."""
+    recall_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of telling, where a task's answer is read, everything that the note stated."""
+    plain_tokens: Annotated[int, Field(ge=0)] = 10
+    """Tokens a note that complete no statement and must say so."""
 
 
 class Finetuning(_Frozen):
@@ -87,15 +95,13 @@ class Finetuning(_Frozen):
     validate_every_steps: Annotated[int, Field(ge=1)] = 100
     validation_notes: Annotated[int, Field(ge=1)] = 4000
     patience_steps: Annotated[int, Field(ge=1)] = 300
-    questions_per_note: Annotated[int, Field(ge=1)] | None = None
-    """How many of a note's labelled tasks a row asks; all of them by default."""
-    first_note_tokens: Annotated[int, Field(ge=16)] | None = None
-    """Notes are cut to this length at first; the cut grows to the whole note over `grow_steps`."""
-    grow_steps: Annotated[int, Field(ge=0)] = 0
+    even_classes: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the notes that are drawn by task, then by class, each as likely as the next, so that rare outcomes are
+    seen more often. Calibration on validation notes, drawn as they come, takes the shift out again."""
 
 
 class Recipe(_Frozen):
-    """A whole run: data, tokenizer, model, warm-up, joint finetuning, bundle."""
+    """A whole run: data, tokenizer, model, joint finetuning, bundle."""
 
     name: str
     version: str
@@ -110,22 +116,37 @@ class Recipe(_Frozen):
     """Notes of each split that calibration and evaluation read, at most."""
     baseline_notes: Annotated[int, Field(ge=100)] = 30_000
     """Training notes of the TF-IDF baseline, at most."""
-    model: ModelShape
-    synth: SynthConfig
+    model: ModelShape | None = None
+    """A model from random weights, with a tokenizer of its own; or `base`."""
+    base: Path | None = None
+    """A Llama-architecture checkpoint in Hugging Face format, with its tokenizer.json; or `model`."""
+    synth: SynthConfig | None = None
+    """The synthetic hospital to train on; left out when the notes come from a dataset folder."""
     comprehension: Comprehension | None = None
     finetuning: Finetuning
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        # A question and BOS stand behind and before the note.
-        if self.max_note_tokens + 128 > self.model.max_position_embeddings:
-            raise ValueError("max_note_tokens must leave 128 of model.max_position_embeddings for a question")
-        for year in self.synth.temporal_years:
-            if not self.synth.first_year <= year <= self.synth.last_year:
-                raise ValueError(
-                    f"synth.temporal_years: {year} is not simulated; change it or first_year and last_year"
-                )
+        if (self.model is None) == (self.base is None):
+            raise ValueError("give either model (a shape, from random weights) or base (a checkpoint folder)")
+        if self.model is not None:
+            self._check_shape(self.model)
+        if self.synth is not None:
+            for year in self.synth.temporal_years:
+                if not self.synth.first_year <= year <= self.synth.last_year:
+                    raise ValueError(
+                        f"synth.temporal_years: {year} is not simulated; change it or first_year and last_year"
+                    )
         return self
+
+    def _check_shape(self, model: ModelShape) -> None:
+        # A question and BOS stand behind and before the note.
+        if self.max_note_tokens + QUESTION_TOKENS > model.max_position_embeddings:
+            raise ValueError(
+                f"max_note_tokens must leave {QUESTION_TOKENS} of model.max_position_embeddings for a question"
+            )
+        if self.comprehension is not None and self.comprehension.layer >= model.num_hidden_layers - 1:
+            raise ValueError("comprehension.layer must be under the last layer, which reads answers alone")
 
 
 def load_recipe(name_or_path: str) -> Recipe:

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lang1.cli.data_build import build
+
 app = typer.Typer(help="Make training data.", no_args_is_help=True)
+app.command()(build)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`lang1`: serve, score, data, train, bundle. Exit codes: 0 done, 1 the work failed, 2 the call was wrong."""
+"""`lang1`: from notes to a model to a service. Exit codes: 0 done, 1 the work failed, 2 the call was wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lang1 import __version__
-from lang1.cli import bundle, data, demo, score, serve, train
+from lang1.cli import bundle, data, demo, evaluate, monitor, score, serve, train
 
 TRAIN_EXTRA = frozenset({"pyarrow", "scipy", "sklearn"})
 
@@ -23,6 +23,8 @@ app.command("score")(score.score)
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(monitor.app, name="monitor")
 app.add_typer(bundle.app, name="bundle")
 
 

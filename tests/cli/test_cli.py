@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -15,6 +17,8 @@ from typer.testing import CliRunner
 from lang1.cli.main import app
 from lang1.tasks import BUILT_IN, load_tasks
 from tests.tiny_bundle import make_tiny_bundle
+from training.recipe import RecipeError
+from training.synth.arrow import pa, pq
 
 TEXT = "Patient admitted with chest pain and a history of heart failure and diabetes. Denies fever."
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,13 +154,13 @@ def test_data_synth_writes_notes_and_manifest(tmp_path: Path) -> None:
 
 
 def test_a_recipe_trains_a_bundle_from_nothing(tmp_path: Path) -> None:
-    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1}
     plan = {"steps": 2, "batch_tokens": 1500, "learning_rate": 0.001}
     recipe = {
         "name": "smoke", "version": "0.0.1", "demo": True, "tokenizer_notes": 100,
         "model": shape | {"num_key_value_heads": 1, "vocab_size": 700},
         "synth": {"patients": 1500, "mean_words": 280},
-        "comprehension": {"questions_per_note": 3, "optimization": plan},
+        "comprehension": {"layer": 0},
         "finetuning": {
             "answer_space": "options", "validate_every_steps": 1, "validation_notes": 5000, "optimization": plan,
         },
@@ -170,6 +174,45 @@ def test_a_recipe_trains_a_bundle_from_nothing(tmp_path: Path) -> None:
     report = json.loads((out / "evaluation.json").read_text())
     assert set(report["test"]) == set(BUILT_IN)
     assert all({"model", "tfidf", "visible", "latent"} <= set(report["test"][name]["soft"]) for name in BUILT_IN)
+
+
+def test_a_dataset_folder_a_checkpoint_and_a_sixth_task_train_a_bundle(tmp_path: Path) -> None:
+    """The way of a hospital: own notes with a label of its own, from a checkpoint that is there."""
+    data = tmp_path / "data"
+    done = runner.invoke(app, ["data", "synth", "--out", str(data), "--patients", "1500", "--seed", "8"])
+    assert done.exit_code == 0, done.output
+    table = pq.read_table(data / "notes.parquet")
+    known = [name for name in table.column_names if not name.startswith("true_") and name not in ("told", "ends")]
+    label = pa.array(np.arange(table.num_rows) % 2, pa.int8())
+    pq.write_table(table.select(known).append_column("label_long_note", label), data / "notes.parquet")
+    manifest = json.loads((data / "manifest.json").read_text())
+    kept = {"notes_by_split": manifest["notes_by_split"]}
+    kept["notes_sha256"] = hashlib.sha256((data / "notes.parquet").read_bytes()).hexdigest()
+    (data / "manifest.json").write_text(json.dumps(kept))
+    tasks = tmp_path / "tasks.yaml"
+    sixth = BUILT_IN["in_hospital_mortality"].model_dump(mode="json") | {"name": "long_note", "label_rule": "long_note"}
+    tasks.write_text(yaml.safe_dump({"tasks": [sixth]}))
+    recipe = {
+        "name": "own", "version": "0.0.1", "base": str(make_tiny_bundle(tmp_path / "base")),
+        "max_note_tokens": 128, "baseline_notes": 2000, "evaluation_notes": 1500,
+        "finetuning": {
+            "validation_notes": 5000, "optimization": {"steps": 2, "batch_tokens": 1500, "learning_rate": 0.001},
+        },
+    }  # fmt: skip
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    command = ["train", "finetune", "--recipe", str(path), "--out", str(tmp_path / "bundle")]
+    refused = runner.invoke(app, command)
+    assert isinstance(refused.exception, RecipeError) and "--data" in str(refused.exception)
+    done = runner.invoke(app, [*command, "--data", str(data), "--tasks", str(tasks)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "bundle" / "evaluation.json").read_text())
+    assert set(report["test"]) == {*BUILT_IN, "long_note"}
+    assert all("tfidf_auroc" in entry and "soft" not in entry for entry in report["test"].values())
+    assert "own record" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    (data / "notes.parquet").write_bytes(b"changed")
+    refused = runner.invoke(app, [*command, "--data", str(data)])
+    assert isinstance(refused.exception, RecipeError) and "not a dataset folder" in str(refused.exception)
 
 
 def test_an_unknown_recipe_key_is_named(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from lang1.tasks import BUILT_IN
 from tests.tiny_bundle import WORDS, tiny_model
 from training.encoded import NO_LABEL, EncodedNotes, encode_notes
 from training.finetune import (
-    answer_loss,
+    Answers,
     learning_rate,
+    make_optimizers,
     predict_logits,
     steps_of_rows,
     task_aurocs,
@@ -106,6 +107,36 @@ def test_a_pair_without_label_gets_no_question(notes: EncodedNotes, encoder: Pro
     assert {suffix.task for row in step for suffix in row.prompt.suffixes} == {"length_of_stay"}
 
 
+def test_even_classes_shows_rare_answers_more_often(notes: EncodedNotes, encoder: PromptEncoder) -> None:
+    rare = np.full(NOTES, NO_LABEL, np.int8)
+    admissions = np.flatnonzero(np.asarray(notes.note_types) == HISTORY_AND_PHYSICAL.loinc)
+    rare[admissions] = 0
+    rare[admissions[:4]] = 1
+    hidden = {name: np.full(NOTES, NO_LABEL, np.int8) for name in BUILT_IN} | {"in_hospital_mortality": rare}
+    few = EncodedNotes(notes.ids, notes.offsets, notes.dropped_tokens, notes.note_types, hidden)
+
+    def share(even_classes: float) -> float:
+        steps = islice(steps_of_rows(few, encoder, 2000, np.random.default_rng(3), even_classes), 40)
+        return float(np.mean([row.labels[0] for step in steps for row in step]))
+
+    assert share(0.0) < 0.04
+    assert share(1.0) == pytest.approx(0.5, abs=0.06)
+    assert share(0.5) == pytest.approx(0.26, abs=0.06)
+
+
+@pytest.mark.parametrize("matrices", ["adamw", "muon"])
+def test_every_weight_has_one_optimizer(model: PackedLlama, matrices: str) -> None:
+    model.requires_grad_(True)
+    head = torch.nn.Linear(3, 2)
+    optimizers = make_optimizers(model, optimization(5, layer_matrices=matrices), head.parameters())
+    held = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in [*model.parameters(), *head.parameters()])
+    muon = [o for o in optimizers if isinstance(o, torch.optim.Muon)]
+    assert len(muon) == (matrices == "muon")
+    for optimizer in muon:
+        assert all(p.dim() == 2 for group in optimizer.param_groups for p in group["params"])
+
+
 @pytest.mark.parametrize("answer_space", ["options", "vocabulary"])
 def test_the_loss_is_the_mean_over_tasks_of_task_means(
     notes: EncodedNotes, encoder: PromptEncoder, model: PackedLlama, answer_space: str
@@ -122,14 +153,14 @@ def test_the_loss_is_the_mean_over_tasks_of_task_means(
                 loss = F.cross_entropy(line[None], torch.tensor([suffix.option_ids[label]]))
             by_task.setdefault(suffix.task, []).append(loss.item())
     expected = np.mean([np.mean(losses) for losses in by_task.values()])
-    ours = answer_loss(model, rows, answer_space, torch.device("cpu")).item()
+    ours = Answers(answer_space)(model, rows)["loss"].item()
     assert ours == pytest.approx(expected, rel=1e-4)
 
 
 def test_training_learns_what_notes_say(notes: EncodedNotes, encoder: PromptEncoder, model: PackedLlama) -> None:
     before = task_aurocs(predict_logits(model, notes, encoder), notes)
     steps = steps_of_rows(notes, encoder, 4000, np.random.default_rng(2))
-    history = train(model, steps, optimization(120), precision="float32", answer_space="options")
+    history = train(model, steps, optimization(120), Answers("options"), precision="float32")
     after = task_aurocs(predict_logits(model, notes, encoder), notes)
     assert max(before.values()) < 0.8
     assert np.mean(list(after.values())) > 0.9
@@ -148,7 +179,7 @@ def test_the_best_weights_are_restored_and_patience_ends_a_run(
 
     steps = steps_of_rows(notes, encoder, 600, np.random.default_rng(2))
     history = train(
-        model, steps, optimization(100), precision="float32", answer_space="options",
+        model, steps, optimization(100), Answers("options"), precision="float32",
         validate_every_steps=2, patience_steps=4, validate=validate,
     )  # fmt: skip
     assert history.best_step == 4
@@ -160,7 +191,7 @@ def test_a_run_repeats_by_seed(notes: EncodedNotes, encoder: PromptEncoder) -> N
     def run() -> torch.Tensor:
         fresh = tiny_model(seed=2, vocab_size=encoder.vocab_size, max_position_embeddings=256)
         steps = steps_of_rows(notes, encoder, 800, np.random.default_rng(9))
-        train(fresh, steps, optimization(5), precision="float32", answer_space="options")
+        train(fresh, steps, optimization(5), Answers("options"), precision="float32")
         return fresh.model.embed_tokens.weight
 
     assert torch.equal(run(), run())
@@ -171,7 +202,7 @@ def test_a_nan_loss_stops_the_run(notes: EncodedNotes, encoder: PromptEncoder, m
     with pytest.raises(FloatingPointError, match="step 0"):
         train(
             model, steps_of_rows(notes, encoder, 600, np.random.default_rng(0)), optimization(3),
-            precision="float32", answer_space="options",
+            Answers("options"), precision="float32",
         )  # fmt: skip
 
 

@@ -34,9 +34,10 @@ def test_the_shipped_recipe_is_valid() -> None:
     [
         (("hidden_size: 192", "hidden_size: 190"), "hidden_size"),
         (("num_key_value_heads: 3", "num_key_value_heads: 2"), "num_key_value_heads"),
-        (("steps: 500", "steps: 0"), "finetuning.optimization.steps"),
+        (("steps: 4600", "steps: 0"), "finetuning.optimization.steps"),
+        (("layer: 1", "layer: 3"), "comprehension.layer"),
         (("answer_space: options", "answer_space: letters"), "finetuning.answer_space"),
-        (("patients: 30000", "patient: 30000"), "synth.patient"),
+        (("patients: 60000", "patient: 60000"), "synth.patient"),
     ],
 )
 def test_an_impossible_recipe_names_the_key(tmp_path: Path, change: tuple[str, str], named: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SIMULATOR_VERSION = "0.1.2"
+SIMULATOR_VERSION = "0.1.3"
 
 
 class SynthConfig(BaseModel):

@@ -61,7 +61,7 @@ def schema() -> Any:
 
 
 def split_of(config: SynthConfig, patient_id: str, year: int) -> str:
-    """`temporal_<year>` for a held-out year, else train, val or test 8:1:1 by the patient's hash."""
+    """`temporal_<year>` for a stay that ends in a held-out year, else 8:1:1 by the patient's hash."""
     if year in config.temporal_years:
         return f"temporal_{year}"
     digest = hashlib.blake2b(f"{config.seed}:{patient_id}".encode(), digest_size=8).digest()
@@ -104,6 +104,8 @@ def _chunk_rows(config: SynthConfig, chunk: int) -> list[Row]:
             if authored_s >= end_s:
                 continue
             context = encounters.population.context[i].tolist()
+            # One split a stay: an admission note of December belongs to the year in which the stay ends.
+            ends = datetime.fromtimestamp(int(encounters.discharged[i]) * _DAY_S, UTC).year
             note = write_note(
                 config, loinc, int(encounters.age[i]), context[1] == 1, context[2], told[i],
                 min(int(words[i]), config.max_words), Dice(dice[i]),
@@ -118,7 +120,7 @@ def _chunk_rows(config: SynthConfig, chunk: int) -> list[Row]:
                 "note_type": loinc,
                 "authored": authored_s,
                 "text": note.text,
-                "split": split_of(config, patient_id, datetime.fromtimestamp(authored_s, UTC).year),
+                "split": split_of(config, patient_id, min(ends, config.last_year)),
                 "context": context,
                 "values": encounters.population.values[i].tolist(),
                 "told": told[i],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -97,12 +98,20 @@ def test_readmission_labels_agree_with_the_next_encounter(notes: Table) -> None:
 
 def test_splits_are_by_patient_and_the_last_year_is_apart(notes: Table) -> None:
     splits: dict[str, set[str]] = defaultdict(set)
-    for row in notes.select(["patient_id", "authored", "split"]).to_pylist():
-        assert (row["split"] == "temporal_2024") == (row["authored"].year == 2024)
+    last_note: dict[str, datetime] = {}
+    for row in notes.select(["encounter_id", "authored"]).to_pylist():
+        stay = row["encounter_id"]
+        last_note[stay] = max(row["authored"], last_note.get(stay, row["authored"]))
+    over_new_year = 0
+    for row in notes.select(["encounter_id", "patient_id", "authored", "split"]).to_pylist():
         assert 2013 <= row["authored"].year <= 2024
+        if last_note[row["encounter_id"]].year == 2024:
+            over_new_year += row["authored"].year == 2023
+            assert row["split"] == "temporal_2024"
         if row["split"] != "temporal_2024":
             splits[row["patient_id"]].add(row["split"])
     assert all(len(found) == 1 for found in splits.values())
+    assert over_new_year > 0, "no stay over the new year: the rule was not tried"
     config = SynthConfig(patients=1)
     share = np.unique([split_of(config, f"p{i}", 2020) for i in range(5000)], return_counts=True)[1] / 5000
     assert np.abs(share - [0.1, 0.8, 0.1]).max() < 0.02

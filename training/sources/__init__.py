@@ -1,0 +1,1 @@
+"""A hospital's record, from the files it exports to notes with labels."""
