@@ -16,7 +16,7 @@ from serve.explaining import Explanation
 from serve.logs import get_logger
 from serve.outcome import Outcome
 from serve.scorer import ModelDescription, NoteToScore
-from serve.store.records import AuditEntry, CommittedNote, NewNote
+from serve.store.records import AuditEntry, CommittedNote, NewFeedback, NewNote, RecordedFeedback
 
 T = TypeVar("T")
 
@@ -148,12 +148,24 @@ class StoreClient:
 
         Raises ServiceError.
         """
+        outcome: Outcome[list[CommittedNote]] = await self._write(
+            lambda: self._handle.commit.remote(tuple(notes), tuple(audit))
+        )
+        return outcome.unwrap()
+
+    async def record_feedback(self, entries: Sequence[NewFeedback]) -> RecordedFeedback:
+        """Record what people did with cards; the same again changes nothing. Raises ServiceError."""
+        outcome: Outcome[RecordedFeedback] = await self._write(
+            lambda: self._handle.record_feedback.remote(tuple(entries))
+        )
+        return outcome.unwrap()
+
+    async def _write(self, make: Callable[[], Any]) -> Any:
         try:
-            outcome: Outcome[list[CommittedNote]] = await _call(
-                lambda: self._handle.commit.remote(tuple(notes), tuple(audit)),
+            return await _call(
+                make,
                 _COMMIT_TIMEOUT_S,
                 lambda died: StoreUnavailableError("no store is running" if died else "timeout").problem,
             )
         except ReplicaCallError as error:
             raise ServiceError(error.problem) from None
-        return outcome.unwrap()

@@ -19,11 +19,12 @@ from serve.app_names import SCORER
 from serve.errors import Problem, ServiceError
 from serve.handles import ScorerClient, StoreClient
 from serve.http.answers import problem_response
+from serve.http.cds_cors import CdsCors
 from serve.http.guard import Guard
 from serve.metrics_folder import use_metrics_folder
 from serve.pipeline import Pipeline
 from serve.ray_environment import check_ray_environment
-from serve.routes import fhir_read, fhir_score, ops, plain
+from serve.routes import cds, fhir_read, fhir_score, ops, plain
 from serve.services import Services
 from serve.settings import Settings
 from serve.store.core import Store
@@ -41,7 +42,7 @@ def build_api(services: Services) -> FastAPI:
         redoc_url=None,
     )
     api.include_router(ops.router(services))
-    for module in (plain, fhir_score, fhir_read):
+    for module in (plain, fhir_score, fhir_read, cds):
         api.include_router(module.router(services))
     api.add_exception_handler(ServiceError, _service_error)
     api.add_exception_handler(Lang1Error, _lang1_error)
@@ -93,7 +94,7 @@ class IngressReplica:
         self._services = Services(settings, Pipeline(client, StoreClient(store), reader), started)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:  # Ray's name
-        return Guard(build_api(self._services))
+        return Guard(CdsCors(build_api(self._services), self._services.settings.cds_allowed_origins))
 
 
 def _is_scorer_alive(application: str) -> bool:

@@ -12,7 +12,7 @@ from lang1.scores import ModelIdentity, RiskScore, RiskScores
 from lang1.tasks import Task
 from serve.explaining import Passage
 from serve.outcome import Outcome
-from serve.store.records import StoredPrediction
+from serve.store.records import AuditAction, StoredPrediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class RequestContext:
     source: str
     request_id: str
     deadline: float
+    action: AuditAction = "score"
+    """What the audit says of notes that are scored or found in this request."""
 
     @property
     def left_s(self) -> float:

@@ -21,8 +21,10 @@ from serve.scorer import NoteToScore
 from serve.store.core import Store
 from serve.store.records import (
     AuditEntry,
+    NewFeedback,
     NewNote,
     NewPrediction,
+    RecordedFeedback,
     SearchPage,
     SearchQuery,
     StoredPrediction,
@@ -33,6 +35,8 @@ T = TypeVar("T")
 
 # A call during a swap may meet both models: so often it is answered anew, to be of one.
 _TRIES_AT_ONE_MODEL = 3
+# Notes of one stay times tasks; what is older than so many scores is not shown.
+_ENCOUNTER_ROWS = 200
 
 
 class Pipeline:
@@ -152,7 +156,7 @@ class Pipeline:
                 answered += [each for each in own if each in found]
         if not answered:
             return {}
-        audit = AuditEntry("score", context.source, context.request_id, tuple(answered))
+        audit = AuditEntry(context.action, context.source, context.request_id, tuple(answered))
         # Shielded: once begun, a commit ends whether or not the client still listens.
         committed = await asyncio.shield(self._store.commit(list(new.values()), [audit]))
         for place, job in enumerate(jobs):
@@ -173,6 +177,28 @@ class Pipeline:
         read = tuple(each.id for each in page.predictions)
         await self._store.commit((), [AuditEntry("search", context.source, context.request_id, read)])
         return page
+
+    async def newest_of_encounter(
+        self, subject: str, encounter: str, context: RequestContext
+    ) -> list[StoredPrediction]:
+        """The newest standing prediction of each task of one patient's encounter, their showing recorded.
+
+        Subject and encounter are literal references. Raises StoreUnavailableError.
+        """
+        query = SearchQuery(subjects=(subject,), encounters=(encounter,), count=_ENCOUNTER_ROWS)
+        page = await self._read(lambda: self._reader.search(query))
+        newest: dict[str, StoredPrediction] = {}
+        for stored in page.predictions:
+            if not stored.superseded and stored.payload.get("note_type_match"):
+                newest.setdefault(stored.task, stored)
+        if newest:
+            shown = tuple(each.id for each in newest.values())
+            await self._store.commit((), [AuditEntry(context.action, context.source, context.request_id, shown)])
+        return list(newest.values())
+
+    async def record_feedback(self, entries: Sequence[NewFeedback]) -> RecordedFeedback:
+        """What people did with cards. Raises StoreUnavailableError."""
+        return await self._store.record_feedback(entries)
 
 
 def _to_score(job: NoteJob, tasks: Sequence[Task]) -> NoteToScore:

@@ -11,6 +11,7 @@ from serve.http.request_id import valid_or_new
 from serve.note_job import RequestContext
 from serve.pipeline import Pipeline
 from serve.settings import Settings
+from serve.store.records import AuditAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,10 @@ class Services:
     started: str
     """FHIR dateTime of the deployment, the same on every replica: definitions must not differ between answers."""
 
-    def context(self, request: Request) -> RequestContext:
-        """Who asks and until when; the clock starts now."""
+    def context(self, request: Request, action: AuditAction = "score") -> RequestContext:
+        """Who asks, until when, and what for; the clock starts now."""
         return RequestContext(
+            action=action,
             source=self.settings.source,
             request_id=valid_or_new(request.headers.get("x-request-id", "").encode("latin-1")),
             deadline=time.monotonic() + self.settings.deadline_s,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from serve.errors import SettingsError
 ENV_PREFIX = "LANG1_"
 SETTINGS_FILE_VARIABLE = "LANG1_SETTINGS_FILE"
 DATABASE_FILE = "lang1.sqlite3"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -123,6 +125,11 @@ class Settings(BaseSettings):
         description="`probabilityDecimal` runs from 0 to 1, or from 0 to 100: R4's text and examples disagree.",
     )
 
+    cds_allowed_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins whose pages may call `/cds-services` from a browser (CORS), as a JSON list. "
+        "None by default: EHR servers need none.",
+    )
     metrics_dir: Path | None = Field(
         default=None,
         description="Folder of the metrics files of this node, wiped at the start. Unset: under the state folder.",
@@ -133,6 +140,14 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Level of the service's logs."
     )
+
+    @field_validator("cds_allowed_origins")
+    @classmethod
+    def _whole_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin; give scheme and host, as https://ehr.example.org")
+        return value
 
     @field_validator("probability_scale", mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from lang1.note_types import NOTE_TYPES
 from serve.errors import ServiceError, StoreUnavailableError, internal
@@ -12,9 +13,10 @@ from serve.logs import get_logger
 from serve.metrics_folder import use_metrics_folder
 from serve.outcome import Outcome
 from serve.store.core import Store
-from serve.store.records import AuditEntry, CommittedNote, NewNote
+from serve.store.records import AuditEntry, CommittedNote, NewFeedback, NewNote, RecordedFeedback
 
 MAX_NOTES_PER_TRANSACTION = 256
+T = TypeVar("T")
 
 _Waiting = tuple[tuple[NewNote, ...], tuple[AuditEntry, ...], asyncio.Future[Outcome[list[CommittedNote]]]]
 
@@ -36,6 +38,10 @@ class GroupCommit:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
         return await future
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Other writing, in turn with the commits: SQLite has one writer."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _write(self) -> None:
         while self._waiting:
@@ -106,6 +112,18 @@ class StoreReplica:
         """Record notes and audit rows; what the store then holds, or a problem. Never raises."""
         return await self._group.commit(notes, audit)
 
+    async def record_feedback(self, entries: tuple[NewFeedback, ...]) -> Outcome[RecordedFeedback]:
+        """Record what people did with cards, once each. Never raises."""
+        try:
+            recorded = await self._group.run(lambda: self._store.record_feedback(entries))
+        except ServiceError as error:
+            return Outcome(problem=error.problem)
+        except Exception as error:
+            get_logger().error("recording feedback failed: %s", type(error).__name__)
+            return Outcome(problem=internal())
+        count_feedback(entries, recorded)
+        return Outcome(recorded)
+
     async def ready(self) -> Outcome[bool]:
         """True when the database can be read."""
         try:
@@ -130,3 +148,12 @@ def count_note(note: NewNote, committed: CommittedNote) -> None:
     for prediction in note.predictions:
         if prediction.id in committed.created:
             metrics.score.labels(prediction.task, note.model_version).observe(prediction.adverse_probability)
+
+
+def count_feedback(entries: Sequence[NewFeedback], recorded: RecordedFeedback) -> None:
+    """Feed the metrics from feedback that was new."""
+    from monitoring import metrics
+
+    for entry, task in zip(entries, recorded.tasks, strict=True):
+        if entry.id in recorded.created and task is not None:
+            metrics.card_feedback_total.labels(task, entry.outcome).inc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, insert, or_, select, text, update
@@ -15,13 +16,15 @@ from serve.store.migrate import migrate
 from serve.store.records import (
     AuditEntry,
     CommittedNote,
+    NewFeedback,
     NewNote,
     NewPrediction,
+    RecordedFeedback,
     SearchPage,
     SearchQuery,
     StoredPrediction,
 )
-from serve.store.tables import Audit, Outbox, Prediction
+from serve.store.tables import Audit, CardFeedback, Outbox, Prediction
 
 _COLUMNS = (
     Prediction.id,
@@ -136,6 +139,29 @@ class Store:
             known_notes.add(key)
         return results
 
+    def record_feedback(self, entries: Sequence[NewFeedback]) -> RecordedFeedback:
+        """Record feedback in one transaction: all of it, or none when an entry has no prediction. Again: no change."""
+        now = self._clock_ms()
+        wanted = sorted({entry.prediction_id for entry in entries})
+        with coded_errors(), self._engine.begin() as connection:
+            known = select(Prediction.id, Prediction.task).where(Prediction.id.in_(wanted))
+            task_of = {row.id: row.task for row in connection.execute(known)}
+            tasks = tuple(task_of.get(entry.prediction_id) for entry in entries)
+            if None in tasks:
+                return RecordedFeedback(tasks, frozenset())
+            rows = {entry.id: {**asdict(entry), "recorded_ms": now} for entry in entries}
+            statement = (
+                self._dialect.insert(CardFeedback)
+                .on_conflict_do_nothing(index_elements=[CardFeedback.id])
+                .returning(CardFeedback.id)
+            )
+            created = connection.execute(statement, [rows[each] for each in sorted(rows)]).scalars()
+            return RecordedFeedback(tasks, frozenset(created))
+
+    @property
+    def _dialect(self) -> Any:
+        return postgresql if self._engine.dialect.name == "postgresql" else sqlite
+
     def _known_notes(self, connection: Connection, notes: Sequence[NewNote]) -> set[tuple[str, str]]:
         keys = [note.note_key for note in notes]
         if not keys:
@@ -147,13 +173,14 @@ class Store:
 
     def _insert(self, connection: Connection, by_id: dict[str, tuple[NewNote, NewPrediction]], now: int) -> set[str]:
         """Insert what is new; the ids that were. In id order, so that two writers cannot wait for each other."""
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         rows = [_row(*by_id[each], now) for each in sorted(by_id)]
         if not rows:
             return set()
         # Rows apart from the statement, so that its compiled form is kept; SQLAlchemy sends them in pages.
         statement = (
-            dialect.insert(Prediction).on_conflict_do_nothing(index_elements=[Prediction.id]).returning(Prediction.id)
+            self._dialect.insert(Prediction)
+            .on_conflict_do_nothing(index_elements=[Prediction.id])
+            .returning(Prediction.id)
         )
         return set(connection.execute(statement, rows).scalars())
 

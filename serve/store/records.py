@@ -10,7 +10,8 @@ from typing import Any, Literal
 # Any fixed UUID does; changing it would change every id, so that a resend would be scored again.
 _NAMESPACE = uuid.UUID("5b0a4a5e-6f0e-5d0c-9c57-1f4b7f1f5a11")
 
-AuditAction = Literal["score", "read", "search"]
+AuditAction = Literal["score", "show", "read", "search"]
+"""`show`: scored or read back for cards that a person sees."""
 
 
 def text_sha256(text: str) -> str:
@@ -26,6 +27,11 @@ def note_key(source: str, document: str | None, sha256: str) -> str:
 def prediction_id(key: str, task: str, task_version: int, bundle_sha256: str) -> str:
     """Deterministic id of one task's score of one document by one model."""
     return str(uuid.uuid5(_NAMESPACE, _joined(key, task, str(task_version), bundle_sha256)))
+
+
+def feedback_id(prediction: str, service: str, outcome: str, occurred_ms: int) -> str:
+    """Deterministic id of one feedback, so that a resend is not a second one."""
+    return str(uuid.uuid5(_NAMESPACE, _joined(prediction, service, outcome, str(occurred_ms))))
 
 
 def _joined(*parts: str) -> str:
@@ -96,6 +102,28 @@ class AuditEntry:
     source: str
     request_id: str
     prediction_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewFeedback:
+    """What a person did with the card of one prediction. Times are milliseconds since 1970 UTC."""
+
+    id: str
+    prediction_id: str
+    service: str
+    outcome: str
+    reason: str | None
+    occurred_ms: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFeedback:
+    """What came of it: per entry, the task of the prediction, or None when there is no such prediction."""
+
+    tasks: tuple[str | None, ...]
+    created: frozenset[str]
+    """Ids that were new. Empty when any entry has no prediction: then nothing was recorded."""
 
 
 @dataclass(frozen=True, slots=True)

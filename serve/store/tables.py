@@ -78,6 +78,21 @@ class Outcome(Base):
     recorded_ms: Mapped[int] = mapped_column(BigInteger)
 
 
+class CardFeedback(Base):
+    """What a person did with a card that showed a score. No free text: it may hold anything."""
+
+    __tablename__ = "card_feedback"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    prediction_id: Mapped[str] = mapped_column(ForeignKey("predictions.id"), index=True)
+    service: Mapped[str] = mapped_column(String(64))
+    outcome: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(String(32))
+    occurred_ms: Mapped[int] = mapped_column(BigInteger)
+    recorded_ms: Mapped[int] = mapped_column(BigInteger)
+    source: Mapped[str] = mapped_column(String(64))
+
+
 class Audit(Base):
     """Who read or made which predictions, and when. Holds ids only."""
 
