@@ -193,7 +193,7 @@ def _written(document: ParsedDocument) -> datetime:
 
 
 def cards(records: Sequence[AssessmentRecord], registry: Mapping[str, Task]) -> list[dict[str, Any]]:
-    """A card for every moderate or high risk whose task was trained on the note's type, high ones first.
+    """A card for every moderate or high risk whose task was trained on the note's type: high ones first, in registry order.
 
     A card's uuid is its RiskAssessment's id, so that feedback finds the score.
     """
@@ -202,7 +202,9 @@ def cards(records: Sequence[AssessmentRecord], registry: Mapping[str, Task]) -> 
         for record in records
         if record.note_type_match and record.status == "final" and record.risk_level in _INDICATORS
     ]
-    return [_card(record, registry[record.task]) for record in sorted(shown, key=lambda r: r.risk_level != "high")]
+    place = {task: index for index, task in enumerate(registry)}
+    shown.sort(key=lambda record: (record.risk_level != "high", place[record.task]))
+    return [_card(record, registry[record.task]) for record in shown]
 
 
 def indicator(record: AssessmentRecord) -> str:

@@ -50,7 +50,7 @@ def make_tiny_bundle(
         write_bundle(
             folder, files, name="lang1-tiny", version=version, demo=True, base="random", max_note_tokens=512,
             bos_token=BOS_TOKEN, registry=registry, calibrators={},
-            thresholds={name: OperatingThresholds(moderate=0.3, high=0.6) for name in registry},
+            thresholds={name: OperatingThresholds(moderate=0.2, high=0.22) for name in registry},
             training={}, evaluation={},
         )  # fmt: skip
     return folder
