@@ -193,8 +193,9 @@ def _written(document: ParsedDocument) -> datetime:
 
 
 def cards(records: Sequence[AssessmentRecord], registry: Mapping[str, Task]) -> list[dict[str, Any]]:
-    """A card for every moderate or high risk whose task was trained on the note's type: high ones first, in registry order.
+    """A card for every moderate or high risk whose task was trained on the note's type, high ones first.
 
+    Otherwise in registry order, so that the same scores always give the same cards.
     A card's uuid is its RiskAssessment's id, so that feedback finds the score.
     """
     shown = [
