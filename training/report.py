@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lang1.discrimination import delong_difference, delong_interval
+from lang1.llama import PackedLlama
 from lang1.prompt import PromptEncoder
 from lang1.scorer import Device, PackedScorer
 from lang1.scores import Calibrator, OperatingThresholds
@@ -37,11 +38,10 @@ _GROUP = "group_"
 
 Say = Callable[[str], None]
 Strings = npt.NDArray[np.str_]
-Predicted = tuple[EncodedNotes, Logits, Table, Logits | None]
 
 
 def evaluate_model(
-    model: Any,
+    model: PackedLlama,
     encoder: PromptEncoder,
     registry: TaskRegistry,
     dataset: Dataset,
