@@ -11,7 +11,7 @@ from ray import serve as ray_serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from serve.app_names import INGRESS, SCORER, STORE
+from serve.app_names import INGRESS, INTAKE, SCORER, STORE, WRITER
 from serve.ingress import IngressReplica
 from serve.metrics_folder import METRICS_VARIABLE
 from serve.ray_environment import set_ray_environment
@@ -90,7 +90,31 @@ def application(settings: Settings) -> Application:
         ray_actor_options={"num_cpus": 0.1, "runtime_env": env},
         graceful_shutdown_wait_loop_s=0.2,
         **shared,
-    )(ray_serve.ingress()(IngressReplica)).bind(settings, scorer, store, started)
+    )(ray_serve.ingress()(IngressReplica)).bind(settings, scorer, store, started, _loops(settings, scorer, store, env))
+
+
+def _loops(settings: Settings, scorer: Any, store: Any, env: dict[str, Any]) -> list[Any]:
+    """Deployments that work by themselves, one replica each: what is fetched, what is written back."""
+    classes: dict[str, tuple[type, tuple[Any, ...]]] = {}
+    if settings.has_intake:
+        from serve.intake.actor import IntakeReplica
+
+        classes[INTAKE] = (IntakeReplica, (settings, scorer, store))
+    if settings.sink != "none":
+        from serve.outbox.actor import WriterReplica
+
+        classes[WRITER] = (WriterReplica, (settings, store))
+    return [
+        ray_serve.deployment(
+            name=name,
+            num_replicas=1,
+            ray_actor_options={"num_cpus": 0.1, "runtime_env": env},
+            logging_config=logging_config(settings),
+            graceful_shutdown_timeout_s=settings.drain_s,
+            graceful_shutdown_wait_loop_s=0.2,
+        )(replica).bind(*arguments)
+        for name, (replica, arguments) in classes.items()
+    ]
 
 
 def _scorer_settings(settings: Settings) -> ScorerSettings:

@@ -32,16 +32,18 @@ class DocumentReader:
     async def read(self, request: ScoreRequest, context: RequestContext) -> Outcome[NoteJob]:
         """The note of a checked request, or a problem. Never raises."""
         if is_plain_inline(request.document.contents, _AT_ONCE_CHARS):
-            return self._read(request)
+            return self._read(request, context.source)
         try:
             async with asyncio.timeout(context.left_s):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, request)
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._read, request, context.source
+                )
         except TimeoutError:
             return Outcome(problem=timed_out(self._settings.deadline_s))
 
-    def _read(self, request: ScoreRequest) -> Outcome[NoteJob]:
+    def _read(self, request: ScoreRequest, source: str) -> Outcome[NoteJob]:
         try:
-            return Outcome(request_to_job(request, self._settings, self._fetcher))
+            return Outcome(request_to_job(request, self._settings, self._fetcher, source))
         except FhirInputError as error:
             return Outcome(problem=problem_of(error))
         except Exception as error:

@@ -36,12 +36,15 @@ def limits(settings: Settings) -> AttachmentLimits:
     )
 
 
-def request_to_job(request: ScoreRequest, settings: Settings, fetcher: Fetcher) -> NoteJob:
-    """Read the note of a checked request. Blocking: attachments may be fetched and parsed. Raises FhirInputError."""
+def request_to_job(request: ScoreRequest, settings: Settings, fetcher: Fetcher, source: str) -> NoteJob:
+    """Read the note of a checked request from `source`. Raises FhirInputError.
+
+    Blocking: attachments may be fetched and parsed.
+    """
     scorable = document_to_note(request.document, fetcher, limits(settings), request.policy(policy(settings)))
     identity = scorable.identity
     subject = identity.subject or identity.subject_identifier
-    key = _key(settings.source, identity, subject, scorable.note.encounter)
+    key = _key(source, identity, subject, scorable.note.encounter)
 
     def payload(own_id: str, risk: RiskScore, scores: RiskScores) -> dict[str, Any]:
         now = datetime.now(UTC)
@@ -63,6 +66,7 @@ def request_to_job(request: ScoreRequest, settings: Settings, fetcher: Fetcher) 
         recorded_subject=subject,
         recorded_encounter=identity.encounter or identity.encounter_identifier,
         explain=request.explain,
+        write_unmatched=settings.write_unmatched_types,
     )
 
 
@@ -93,13 +97,16 @@ def record_to_payload(record: AssessmentRecord) -> dict[str, Any]:
 
 
 def stored_to_record(stored: StoredPrediction) -> AssessmentRecord:
-    """The record of a stored prediction, as of now: superseded ones are cancelled, in their second version."""
+    """The record of a stored prediction, as of now: superseded ones are cancelled, retracted ones in error."""
     values = dict(stored.payload)
     values["probabilities"] = tuple(values["probabilities"])
     values["occurrence"] = datetime.fromisoformat(values["occurrence"])
     values["recorded"] = datetime.fromtimestamp(stored.last_updated_ms / 1000, UTC)
     record = AssessmentRecord(**values)
-    return replace(record, status="cancelled", version=2) if stored.superseded else record
+    version = 1 + stored.superseded + stored.retracted
+    if stored.retracted:
+        return replace(record, status="entered-in-error", version=version)
+    return replace(record, status="cancelled", version=version) if stored.superseded else record
 
 
 def stored_to_risk_assessment(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -17,8 +17,10 @@ from serve.logs import get_logger
 from serve.outcome import Outcome
 from serve.scorer import ModelDescription, NoteToScore
 from serve.store.records import AuditEntry, CommittedNote, NewFeedback, NewNote, RecordedFeedback
+from serve.store.transaction import Transaction
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 # The scorer answers a passed deadline itself; this much longer is waited for one that hangs or is gone.
 _GRACE_S = 0.5
@@ -159,6 +161,17 @@ class StoreClient:
             lambda: self._handle.record_feedback.remote(tuple(entries))
         )
         return outcome.unwrap()
+
+    async def run(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`work(transaction, *args)`, a module-level function, in a write transaction of the store's writer.
+
+        A writer that died is asked again, so the work must change nothing twice. Raises ServiceError.
+        """
+        assert not kwargs, "sent by position"
+        outcome: Outcome[T] = await self._write(lambda: self._handle.run.remote(work, args))
+        if outcome.problem is not None:
+            raise ServiceError(outcome.problem)
+        return cast("T", outcome.value)
 
     async def _write(self, make: Callable[[], Any]) -> Any:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -85,7 +86,8 @@ _FRAMEWORK_ERRORS = {
 class IngressReplica:
     """Ray Serve deployment. Ray calls `__serve_build_asgi_app__` once the handles are there."""
 
-    def __init__(self, settings: Settings, scorer: Any, store: Any, started: str) -> None:
+    def __init__(self, settings: Settings, scorer: Any, store: Any, started: str, loops: Sequence[Any] = ()) -> None:
+        """`loops` are deployments that the application starts and nobody calls."""
         check_ray_environment()
         use_metrics_folder()
         application = ray_serve.get_replica_context().app_name

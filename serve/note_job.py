@@ -31,6 +31,8 @@ class NoteJob:
     """Subject and encounter under which the record is found; None keeps it out of FHIR searches."""
     recorded_encounter: str | None = None
     explain: bool = False
+    write_unmatched: bool = False
+    """Write a score back though its task was not trained on this note type."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from lang1.note_types import NOTE_TYPES
 from lang1.notes import ClinicalNote
@@ -30,8 +30,10 @@ from serve.store.records import (
     StoredPrediction,
     prediction_id,
 )
+from serve.store.transaction import Transaction
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 # A call during a swap may meet both models: so often it is answered anew, to be of one.
 _TRIES_AT_ONE_MODEL = 3
@@ -189,12 +191,20 @@ class Pipeline:
         page = await self._read(lambda: self._reader.search(query))
         newest: dict[str, StoredPrediction] = {}
         for stored in page.predictions:
-            if not stored.superseded and stored.payload.get("note_type_match"):
+            if not (stored.superseded or stored.retracted) and stored.payload.get("note_type_match"):
                 newest.setdefault(stored.task, stored)
         if newest:
             shown = tuple(each.id for each in newest.values())
             await self._store.commit((), [AuditEntry(context.action, context.source, context.request_id, shown)])
         return list(newest.values())
+
+    async def read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`work(transaction, …)`, which only reads, in a thread of this process. Raises StoreUnavailableError."""
+        return await self._read(lambda: self._reader.read(work, *args, **kwargs))
+
+    async def write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`work(transaction, …)` at the store's writer. Raises ServiceError."""
+        return await self._store.run(work, *args, **kwargs)
 
     async def record_feedback(self, entries: Sequence[NewFeedback]) -> RecordedFeedback:
         """What people did with cards. Raises StoreUnavailableError."""
@@ -221,7 +231,15 @@ def _new_note(job: NoteJob, tasks: Sequence[Task], scores: RiskScores, source: s
         payload = job.payload(own_id, risk, scores)
         identifier = payload.get("identifier")
         predictions.append(
-            NewPrediction(own_id, task.name, task.version, risk.adverse_probability, payload, identifier)
+            NewPrediction(
+                own_id,
+                task.name,
+                task.version,
+                risk.adverse_probability,
+                payload,
+                identifier,
+                written_back=risk.note_type_match or job.write_unmatched,
+            )
         )
     return NewNote(
         note_key=job.note_key,

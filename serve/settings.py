@@ -17,7 +17,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lang1 import DEMO_BUNDLE
+from serve.auth.settings import AuthSettings
+from serve.beds.settings import BedSettings
+from serve.ehr.settings import EhrSettings
 from serve.errors import SettingsError
+from serve.intake.settings import IntakeSettings
+from serve.outbox.settings import OutboxSettings
+from serve.outcomes.settings import OutcomeSettings
 
 ENV_PREFIX = "LANG1_"
 SETTINGS_FILE_VARIABLE = "LANG1_SETTINGS_FILE"
@@ -25,8 +31,11 @@ DATABASE_FILE = "lang1.sqlite3"
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?")
 
 
-class Settings(BaseSettings):
-    """The service's settings. A field's unit is in its name; its description is its documentation."""
+class Settings(AuthSettings, EhrSettings, IntakeSettings, OutboxSettings, OutcomeSettings, BedSettings, BaseSettings):
+    """The service's settings. A field's unit is in its name; its description is its documentation.
+
+    Each group stands beside its owner, as a base class of this one.
+    """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_parse_none_str="null")
 
@@ -133,9 +142,6 @@ class Settings(BaseSettings):
     metrics_dir: Path | None = Field(
         default=None,
         description="Folder of the metrics files of this node, wiped at the start. Unset: under the state folder.",
-    )
-    sink: Literal["none"] = Field(
-        default="none", description="Where scores are written back to. `none`: no outbox rows."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Level of the service's logs."

@@ -63,6 +63,7 @@ def router(services: Services) -> APIRouter:
     @routes.post("/{service_id}/feedback", summary="What people did with cards", openapi_extra=_JSON_BODY)
     async def feedback(service_id: str, request: Request) -> Response:
         service = _service(service_id)
+        context = services.context(request)
         check_content_type(request, JSON_TYPES)
         body = await read_body(request, settings.max_body_bytes)
         entries = []
@@ -71,7 +72,7 @@ def router(services: Services) -> APIRouter:
             entries.append(
                 NewFeedback(
                     feedback_id(each.card, service.id, each.outcome, at_ms), each.card, service.id, each.outcome,
-                    each.reason, at_ms, settings.source,
+                    each.reason, at_ms, context.source,
                 )
             )  # fmt: skip
         recorded = await services.pipeline.record_feedback(entries)

@@ -20,7 +20,6 @@ from serve.http.body import JSON_TYPES, at_once_or_in_thread, check_content_type
 from serve.note_job import AnsweredNote, NoteJob
 from serve.outcome import Outcome
 from serve.services import Services
-from serve.settings import Settings
 from serve.store.records import StoredPrediction, note_key, text_sha256
 
 
@@ -65,7 +64,9 @@ def router(services: Services) -> APIRouter:
         def parse() -> tuple[ScoreCall, list[Outcome[NoteJob]]]:
             call = _parse(body, settings.max_notes_per_call)
             tasks = registry.select(call.tasks)
-            return call, [_job(note, tasks, call.explain, settings) for note in call.notes]
+            return call, [
+                _job(note, tasks, call.explain, settings.max_text_chars, context.source) for note in call.notes
+            ]
 
         try:
             call, jobs = await at_once_or_in_thread(body, parse)
@@ -122,8 +123,7 @@ def _shape_problem(kind: str, location: tuple[int | str, ...]) -> Problem:
     return Problem(422, "value", f"{path}: {kind.replace('_', ' ')}; see the schema at /openapi.json", expression=path)
 
 
-def _job(note: NoteIn, tasks: tuple[Task, ...], explain: bool, settings: Settings) -> Outcome[NoteJob]:
-    max_chars = settings.max_text_chars
+def _job(note: NoteIn, tasks: tuple[Task, ...], explain: bool, max_chars: int, source: str) -> Outcome[NoteJob]:
     if len(note.text) > max_chars:
         return Outcome(problem=Problem(422, "too-long", f"the text is over {max_chars} characters; send one note"))
     if any(0xD800 <= ord(character) <= 0xDFFF for character in note.id + (note.note_type or "")):
@@ -139,7 +139,7 @@ def _job(note: NoteIn, tasks: tuple[Task, ...], explain: bool, settings: Setting
         return Outcome(problem=Problem(422, error.code, str(error)))
     sha256 = text_sha256(note.text)
     # "v1": a FHIR document with the same id is another record. The type is part of the question, so of the key too.
-    key = note_key(settings.source, f"v1|{note.id}|{note.note_type or ''}", sha256)
+    key = note_key(source, f"v1|{note.id}|{note.note_type or ''}", sha256)
     return Outcome(
         NoteJob(
             note=ClinicalNote(note_id="", text=text, note_type=note.note_type),

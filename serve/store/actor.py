@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from lang1.note_types import NOTE_TYPES
 from serve.errors import ServiceError, StoreUnavailableError, internal
@@ -14,9 +14,11 @@ from serve.metrics_folder import use_metrics_folder
 from serve.outcome import Outcome
 from serve.store.core import Store
 from serve.store.records import AuditEntry, CommittedNote, NewFeedback, NewNote, RecordedFeedback
+from serve.store.transaction import Transaction
 
 MAX_NOTES_PER_TRANSACTION = 256
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _Waiting = tuple[tuple[NewNote, ...], tuple[AuditEntry, ...], asyncio.Future[Outcome[list[CommittedNote]]]]
 
@@ -123,6 +125,16 @@ class StoreReplica:
             return Outcome(problem=internal())
         count_feedback(entries, recorded)
         return Outcome(recorded)
+
+    async def run(self, work: Callable[Concatenate[Transaction, P], T], args: tuple[Any, ...]) -> Outcome[T]:
+        """`work(transaction, *args)` in a write transaction of its own, in turn with the commits. Never raises."""
+        try:
+            return Outcome(await self._group.run(lambda: self._store.write(cast("Callable[..., T]", work), *args)))
+        except ServiceError as error:
+            return Outcome(problem=error.problem)
+        except Exception as error:
+            get_logger().error("%s failed: %s", work.__name__, type(error).__name__)
+            return Outcome(problem=internal())
 
     async def ready(self) -> Outcome[bool]:
         """True when the database can be read."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, insert, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
+from serve.store import standing
 from serve.store.engine import coded_errors, make_engine
 from serve.store.migrate import migrate
 from serve.store.records import (
@@ -24,7 +25,11 @@ from serve.store.records import (
     SearchQuery,
     StoredPrediction,
 )
-from serve.store.tables import Audit, CardFeedback, Outbox, Prediction
+from serve.store.tables import Audit, CardFeedback, Prediction
+from serve.store.transaction import Transaction
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 _COLUMNS = (
     Prediction.id,
@@ -34,6 +39,7 @@ _COLUMNS = (
     Prediction.payload,
     Prediction.last_updated_ms,
     Prediction.superseded,
+    Prediction.retracted,
 )
 # SQLite takes 32,766 values a statement and PostgreSQL 65,535.
 _ROWS_PER_STATEMENT = 500
@@ -57,10 +63,10 @@ class Store:
         self._sink = sink
         self._clock_ms = clock_ms
 
-    def migrate(self) -> None:
-        """Bring the schema to head."""
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to a revision."""
         with coded_errors():
-            migrate(self._engine)
+            migrate(self._engine, revision)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -92,28 +98,40 @@ class Store:
 
         A prediction that is already there stays as it is and is returned: first commit wins.
         """
+        return self.write(self._commit, notes, audit)
+
+    def write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`work(transaction, …)` in one write transaction. Raises StoreUnavailableError, and what `work` raises."""
         with coded_errors():
             for left in reversed(range(_DEADLOCK_TRIES)):
                 try:
                     with self._engine.begin() as connection:
-                        return self._commit(connection, notes, audit)
+                        return work(self._transaction(connection), *args, **kwargs)
                 except DBAPIError as error:
                     if not left or getattr(error.orig, "sqlstate", None) not in _DEADLOCK_STATES:
                         raise
         raise AssertionError("unreachable: the last try returns or raises")
 
+    def read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`work(transaction, …)`, which only reads. Raises StoreUnavailableError."""
+        with coded_errors(), self._engine.connect() as connection:
+            return work(self._transaction(connection), *args, **kwargs)
+
+    def _transaction(self, connection: Connection) -> Transaction:
+        return Transaction(connection, self._clock_ms(), self._dialect.insert)
+
     def _commit(
-        self, connection: Connection, notes: Sequence[NewNote], audit: Sequence[AuditEntry]
+        self, transaction: Transaction, notes: Sequence[NewNote], audit: Sequence[AuditEntry]
     ) -> list[CommittedNote]:
-        now = self._clock_ms()
+        connection, now = transaction.connection, transaction.now_ms
         by_id = {p.id: (note, p) for note in notes for p in note.predictions}
         known_notes = self._known_notes(connection, notes)
         created = self._insert(connection, by_id, now)
-        for note in notes:
-            if note.replaces:
-                _supersede(connection, note, now)
+        # Changes of standing come after the rows that they change, which may be of this very transaction.
         if created and self._sink is not None:
-            connection.execute(insert(Outbox), [self._outbox_row(each, now) for each in created])
+            written = [each for each in sorted(created) if _is_written_back(*by_id[each])]
+            standing.enqueue(transaction, [(each, 1) for each in written], self._sink)
+        changed = standing.apply(transaction, notes, created, self._sink)
         if audit:
             connection.execute(
                 insert(Audit),
@@ -123,8 +141,8 @@ class Store:
                     for entry in audit
                 ],
             )  # fmt: skip
-        # What was just written is known; only what was there before is read, or what a replacement may have touched.
-        fresh = created if not any(note.replaces for note in notes) else set()
+        # What was just written is known; only what was there before is read, or what changed its standing.
+        fresh = created - changed
         stored = {each: _as_stored(*by_id[each], now) for each in fresh}
         stored |= _find(connection, by_id.keys() - fresh)
         results = []
@@ -184,10 +202,6 @@ class Store:
         )
         return set(connection.execute(statement, rows).scalars())
 
-    def _outbox_row(self, prediction_id: str, now: int) -> dict[str, Any]:
-        return {"prediction_id": prediction_id, "sink": self._sink, "status": "pending", "attempts": 0,
-                "created_ms": now, "next_attempt_ms": now}  # fmt: skip
-
     def search(self, query: SearchQuery) -> SearchPage:
         """One page of predictions, newest first, stable under inserts (keyset paging)."""
         conditions: list[ColumnElement[bool]] = [
@@ -231,19 +245,9 @@ def _find(connection: Connection, ids: Iterable[str]) -> dict[str, StoredPredict
     return found
 
 
-def _supersede(connection: Connection, note: NewNote, now: int) -> None:
-    connection.execute(
-        update(Prediction)
-        .where(
-            Prediction.source == note.source,
-            Prediction.document.in_(note.replaces),
-            Prediction.note_key != note.note_key,
-            # Another patient's document with the same id (ids collide between systems) stays as it is.
-            Prediction.subject.is_not_distinct_from(note.subject),
-            Prediction.superseded.is_(False),
-        )
-        .values(superseded=True, last_updated_ms=now)
-    )
+def _is_written_back(note: NewNote, prediction: NewPrediction) -> bool:
+    # Without a patient there is no record to write to.
+    return note.subject is not None and prediction.written_back
 
 
 def _row(note: NewNote, prediction: NewPrediction, now: int) -> dict[str, Any]:
@@ -262,14 +266,16 @@ def _row(note: NewNote, prediction: NewPrediction, now: int) -> dict[str, Any]:
         "identifier": prediction.identifier,
         "last_updated_ms": now,
         "superseded": False,
+        "retracted": False,
         "payload": prediction.payload,
     }
 
 
 def _stored(row: Row[Any]) -> StoredPrediction:
     return StoredPrediction(
-        row.id, row.task, row.model_version, row.bundle_sha256, row.payload, row.last_updated_ms, row.superseded
-    )
+        row.id, row.task, row.model_version, row.bundle_sha256, row.payload, row.last_updated_ms, row.superseded,
+        row.retracted,
+    )  # fmt: skip
 
 
 def _as_stored(note: NewNote, prediction: NewPrediction, now: int) -> StoredPrediction:

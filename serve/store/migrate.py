@@ -11,15 +11,15 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 5_111_370_301
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, revision: str = "head") -> None:
     """Run the packaged Alembic migrations up to head, in one transaction, one process at a time."""
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        _upgrade(connection)
+        _upgrade(connection, revision)
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
     # Imported here: alembic takes 0.2 s, and only the process that writes needs it.
     from alembic import command
     from alembic.config import Config
@@ -27,4 +27,4 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 # Any fixed UUID does; changing it would change every id, so that a resend would be scored again.
 _NAMESPACE = uuid.UUID("5b0a4a5e-6f0e-5d0c-9c57-1f4b7f1f5a11")
 
-AuditAction = Literal["score", "show", "read", "search"]
-"""`show`: scored or read back for cards that a person sees."""
+AuditAction = Literal["score", "show", "read", "search", "write-back", "retract"]
+"""`show`: scored or read back for cards that a person sees; `write-back`: sent to the EHR."""
 
 
 def text_sha256(text: str) -> str:
@@ -34,6 +34,11 @@ def feedback_id(prediction: str, service: str, outcome: str, occurred_ms: int) -
     return str(uuid.uuid5(_NAMESPACE, _joined(prediction, service, outcome, str(occurred_ms))))
 
 
+def fate_id(source: str, document: str, subject: str | None, fate: str, by: str | None) -> str:
+    """Deterministic id of what became of a document, so that it is told once."""
+    return str(uuid.uuid5(_NAMESPACE, _joined(source, document, subject or "", fate, by or "")))
+
+
 def _joined(*parts: str) -> str:
     # Lengths first: ("ab", "c") and ("a", "bc") must not be the same key.
     return "".join(f"{len(part)}:{part}" for part in parts)
@@ -49,6 +54,8 @@ class NewPrediction:
     adverse_probability: float
     payload: dict[str, Any]
     identifier: str | None = None
+    written_back: bool = True
+    """Whether a configured sink gets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ class StoredPrediction:
     payload: dict[str, Any]
     last_updated_ms: int
     superseded: bool
+    retracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _BIG_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER key
@@ -37,6 +37,9 @@ class Prediction(Base):
     last_updated_ms: Mapped[int] = mapped_column(BigInteger)
     """Milliseconds since 1970 UTC: what meta.lastUpdated shows, no finer, so that a search finds what it was shown."""
     superseded: Mapped[bool] = mapped_column(Boolean)
+    """A later version of the document was scored."""
+    retracted: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """The document was entered in error."""
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     __table_args__ = (
@@ -47,20 +50,99 @@ class Prediction(Base):
     )
 
 
+class DocumentFate(Base):
+    """A document that was replaced or entered in error, kept because the document itself may arrive later."""
+
+    __tablename__ = "document_fates"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    source: Mapped[str] = mapped_column(String(64))
+    document: Mapped[str] = mapped_column(String(1024))
+    subject: Mapped[str | None] = mapped_column(String(1024))
+    fate: Mapped[str] = mapped_column(String(16))
+    """`superseded` or `retracted`."""
+    note_key: Mapped[str | None] = mapped_column(String(36))
+    """Of the note that replaced it."""
+    recorded_ms: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_document_fates_document", "source", "document"),)
+
+
 class Outbox(Base):
-    """A score to be written back to the EHR; made in the score's own transaction when a sink is configured."""
+    """A version of a score to be written back; made in the score's own transaction when a sink is configured.
+
+    Version 1 is the score; a later one its change of standing (superseded, retracted).
+    """
 
     __tablename__ = "outbox"
 
     id: Mapped[int] = mapped_column(_BIG_ID, primary_key=True, autoincrement=True)
-    prediction_id: Mapped[str] = mapped_column(ForeignKey("predictions.id"), unique=True)
+    prediction_id: Mapped[str] = mapped_column(ForeignKey("predictions.id"))
+    version: Mapped[int] = mapped_column(Integer)
     sink: Mapped[str] = mapped_column(String(32))
     status: Mapped[str] = mapped_column(String(16))
+    """`pending`, `done` or `dead`."""
     attempts: Mapped[int] = mapped_column(Integer)
     created_ms: Mapped[int] = mapped_column(BigInteger)
     next_attempt_ms: Mapped[int] = mapped_column(BigInteger)
+    lease: Mapped[str | None] = mapped_column(String(36))
+    """Of the writer that has it until `lease_until_ms`."""
+    lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
+    reference: Mapped[str | None] = mapped_column(String(1024))
+    """What the EHR calls the resource."""
+    last_error: Mapped[str | None] = mapped_column(String(64))
+    done_ms: Mapped[int | None] = mapped_column(BigInteger)
 
-    __table_args__ = (Index("ix_outbox_due", "status", "next_attempt_ms"),)
+    __table_args__ = (
+        UniqueConstraint("prediction_id", "version", name="uq_outbox_prediction_version"),
+        Index("ix_outbox_due", "status", "next_attempt_ms"),
+    )
+
+
+class Intake(Base):
+    """A resource of the EHR that is still to be taken in; made before the event that named it is answered."""
+
+    __tablename__ = "intake"
+
+    id: Mapped[int] = mapped_column(_BIG_ID, primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(String(64))
+    reference: Mapped[str] = mapped_column(String(1024))
+    event: Mapped[str] = mapped_column(String(128))
+    """What made it known; the same event again is no second row."""
+    status: Mapped[str] = mapped_column(String(16))
+    """`pending`, `done` or `dead`."""
+    attempts: Mapped[int] = mapped_column(Integer)
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+    next_attempt_ms: Mapped[int] = mapped_column(BigInteger)
+    lease: Mapped[str | None] = mapped_column(String(36))
+    lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)
+    last_error: Mapped[str | None] = mapped_column(String(64))
+    done_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        UniqueConstraint("source", "reference", "event", name="uq_intake_event"),
+        Index("ix_intake_due", "status", "next_attempt_ms"),
+    )
+
+
+class Cursor(Base):
+    """How far a feed was read: polling, bulk export, a subscription's events."""
+
+    __tablename__ = "cursors"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    state: Mapped[dict[str, Any]] = mapped_column(JSON)
+    updated_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class UsedToken(Base):
+    """A token that may be used once, until it expires by itself."""
+
+    __tablename__ = "used_tokens"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Of issuer and `jti`."""
+    expires_ms: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
 class Outcome(Base):

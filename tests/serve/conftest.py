@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
+from serve.store.core import Store
 from tests.serve import postgres
 from tests.serve.service import RunningService
 from tests.tiny_bundle import make_tiny_bundle
@@ -55,3 +58,46 @@ def service(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[
 @pytest.fixture
 def client(service: RunningService) -> httpx.Client:
     return service.client
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    base = request.getfixturevalue("postgres_url")
+    name = f"t{uuid.uuid4().hex}"
+    engine = create_engine(base, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return str(base.rpartition("/")[0] + "/" + name)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ms = 1_000_000
+
+    def __call__(self) -> int:
+        self.ms += 1
+        return self.ms
+
+
+@pytest.fixture
+def open_store(url: str) -> Iterator[Callable[..., Store]]:
+    opened: list[Store] = []
+
+    def make(**options: object) -> Store:
+        store = Store(url, **options)  # type: ignore[arg-type]
+        opened.append(store)
+        return store
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Callable[..., Store]) -> Store:
+    store = open_store(clock_ms=Clock())
+    store.migrate()
+    return store

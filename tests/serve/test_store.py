@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -17,70 +16,9 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from serve.errors import StoreUnavailableError
 from serve.store.actor import GroupCommit
 from serve.store.core import Store
-from serve.store.records import AuditEntry, NewNote, NewPrediction, SearchQuery, note_key, prediction_id
+from serve.store.records import AuditEntry, NewPrediction, SearchQuery
 from serve.store.tables import Base
-
-BUNDLE = "b" * 64
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'store.sqlite3'}"
-    base = request.getfixturevalue("postgres_url")
-    name = f"t{uuid.uuid4().hex}"
-    engine = create_engine(base, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return str(base.rpartition("/")[0] + "/" + name)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.ms = 1_000_000
-
-    def __call__(self) -> int:
-        self.ms += 1
-        return self.ms
-
-
-@pytest.fixture
-def open_store(url: str) -> Iterator[Callable[..., Store]]:
-    opened: list[Store] = []
-
-    def make(**options: object) -> Store:
-        store = Store(url, **options)  # type: ignore[arg-type]
-        opened.append(store)
-        return store
-
-    yield make
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture
-def store(open_store: Callable[..., Store]) -> Store:
-    store = open_store(clock_ms=Clock())
-    store.migrate()
-    return store
-
-
-def note(
-    document: str = "DocumentReference/1", *, tasks: int = 2, subject: str | None = "Patient/1", **more: object
-) -> NewNote:
-    key = note_key("test", document, "0" * 64)
-    predictions = tuple(
-        NewPrediction(
-            prediction_id(key, f"task{i}", 1, BUNDLE), f"task{i}", 1, 0.5, {"p": [i]}, f"ident-{document}-{i}"[:64]
-        )
-        for i in range(tasks)
-    )
-    fields: dict[str, object] = {
-        "note_key": key, "source": "test", "document": document, "text_sha256": "0" * 64, "subject": subject,
-        "encounter": "Encounter/1", "model_version": "1", "bundle_sha256": BUNDLE, "predictions": predictions,
-    }  # fmt: skip
-    return NewNote(**{**fields, **more})  # type: ignore[arg-type]
+from tests.serve.store_notes import note
 
 
 def rows(url: str, table: str) -> int:

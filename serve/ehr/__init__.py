@@ -1,0 +1,1 @@
+"""The hospital's FHIR server, as this service is its client."""

@@ -1,0 +1,1 @@
+"""Notes and events that the service fetches itself: notifications, polling, bulk export."""
