@@ -44,6 +44,7 @@ check: $(VENV)/.dev   ## style, types, layers, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
 	$(BIN)/python -m helm.generate --check
+	$(BIN)/python -m monitoring.generate --check
 
 format: $(VENV)/.dev   ## put the code into form
 	$(BIN)/ruff check --fix .
@@ -52,6 +53,7 @@ format: $(VENV)/.dev   ## put the code into form
 generated: $(VENV)/.dev   ## rewrite the files and README parts that are made from code
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m helm.generate
+	$(BIN)/python -m monitoring.generate
 
 bench: $(VENV)/.dev   ## measure the packed pass against plain loops; writes bench/results/
 	$(BIN)/python -m bench.packed $(ARGS)

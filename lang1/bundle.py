@@ -28,6 +28,8 @@ from lang1.tasks import BUILT_IN, Task, TaskRegistry
 MANIFEST = "lang1.json"
 CARD = "MODEL_CARD.md"
 REPORT = "evaluation.json"
+REFERENCE = "reference.json"
+"""What scores and notes looked like on validation data: drift is judged against it."""
 REQUIRED_FILES = ("config.json", "tokenizer.json", CARD)
 """Beside these the weights: one file, or shards with their index."""
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024

@@ -11,14 +11,10 @@ Errors name file, column and row (the first data row is 1), never a value.
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +22,7 @@ import numpy.typing as npt
 from lang1.tasks import Task, TaskRegistry
 from monitoring.errors import MonitorInputError
 from monitoring.reference import NoteSample, adverse_probability
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Codes = npt.NDArray[np.intp]
+from monitoring.tables import Bools, Codes, Floats, Table, read_table
 
 NO_LABEL = -1
 EXCLUDED = -2
@@ -39,9 +32,6 @@ PREDICTION_COLUMNS = (
     "shown",
 )  # fmt: skip
 OUTCOME_COLUMNS = ("encounter", "task", "value", "known_at")
-_SUM_TOLERANCE = 1e-3
-
-Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -125,26 +115,38 @@ def read_history(
 
     `model_version` chooses among several; needed only then. Raises MonitorInputError.
     """
-    rows = _Table(predictions, (*PREDICTION_COLUMNS, *subgroups))
-    labels = _Table(outcomes, OUTCOME_COLUMNS)
+    rows = read_table(predictions, (*PREDICTION_COLUMNS, *subgroups))
+    labels = read_table(outcomes, OUTCOME_COLUMNS)
+    return join_history(rows, labels, registry, model_version=model_version, subgroups=subgroups)
+
+
+def join_history(
+    rows: Table,
+    labels: Table,
+    registry: TaskRegistry,
+    *,
+    model_version: str | None = None,
+    subgroups: Sequence[str] = (),
+) -> History:
+    """The history of a table of predictions and one of outcomes, as in `read_history`. Raises MonitorInputError."""
     if not rows.count:
-        raise MonitorInputError(f"{predictions.name}: no rows; give recorded predictions")
+        raise MonitorInputError(f"{rows.name}: no rows; give recorded predictions")
     versions = np.array(rows.texts("model_version"))
     known_versions = np.unique(versions)
     if model_version is None and len(known_versions) > 1:
         raise MonitorInputError(
-            f"{predictions.name}: column model_version holds {len(known_versions)} versions; choose one "
+            f"{rows.name}: column model_version holds {len(known_versions)} versions; choose one "
             "(--model-version): every version has monitors of its own"
         )
     chosen = str(known_versions[0]) if model_version is None else model_version
     kept = np.flatnonzero(versions == chosen)
     if not len(kept):
-        raise MonitorInputError(f"{predictions.name}: column model_version: no row of the chosen version")
+        raise MonitorInputError(f"{rows.name}: column model_version: no row of the chosen version")
     return _joined(rows, labels, registry, chosen, kept, subgroups)
 
 
 def _joined(
-    rows: _Table, labels: _Table, registry: TaskRegistry, version: str, kept: Codes, subgroups: Sequence[str]
+    rows: Table, labels: Table, registry: TaskRegistry, version: str, kept: Codes, subgroups: Sequence[str]
 ) -> History:
     time_s = rows.times("time")
     kept = kept[np.argsort(time_s[kept], kind="stable")]
@@ -188,7 +190,7 @@ def _joined(
         )
     if not tasks:
         raise MonitorInputError(
-            f"{rows.path.name}: column note_type: no prediction is of a note type that its task is trained on"
+            f"{rows.name}: column note_type: no prediction is of a note type that its task is trained on"
         )
     one = kept[_first_of_note(rows, kept, time_s, encounters, types)]
     notes = NoteSample(
@@ -198,7 +200,7 @@ def _joined(
 
 
 def _first_of_note(
-    rows: _Table, kept: Codes, time_s: Floats, encounters: Sequence[str], types: npt.NDArray[np.str_]
+    rows: Table, kept: Codes, time_s: Floats, encounters: Sequence[str], types: npt.NDArray[np.str_]
 ) -> Bools:
     """(len(kept),) one row a note. Without a `note` column: same time, encounter, patient and type are one note."""
     notes = rows.texts("note") if "note" in rows.columns else None
@@ -213,7 +215,7 @@ def _first_of_note(
 
 
 def _outcomes(
-    labels: _Table, registry: TaskRegistry
+    labels: Table, registry: TaskRegistry
 ) -> tuple[dict[tuple[str, str], tuple[int, float]], dict[str, float]]:
     """(task, encounter) to (option, known_s), and encounter to discharged_s."""
     names, encounters, values = list(registry), labels.texts("encounter"), labels.texts("value")
@@ -241,117 +243,3 @@ def _option(task: Task, value: str) -> int:
     if value in codes:
         return codes.index(value)
     return int(value) if value.isdecimal() and int(value) < len(codes) else NO_LABEL
-
-
-class _Table:
-    """Columns of one file, and how they are checked."""
-
-    def __init__(self, path: Path, required: Sequence[str]) -> None:
-        self.path = path
-        self.columns: Columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-        if missing := [name for name in required if name not in self.columns]:
-            raise MonitorInputError(f"{path.name}: column {missing[0]} is missing; it must hold {', '.join(required)}")
-        self.count = len(self.columns[required[0]])
-
-    def refuse(self, column: str, row: int, why: str) -> NoReturn:
-        raise MonitorInputError(f"{self.path.name}: column {column}, row {row + 1}: {why}")
-
-    def _each(self, column: str, read: Callable[[Any], Any], why: str) -> list[Any]:
-        found = []
-        for row, value in enumerate(self.columns[column]):
-            try:
-                found.append(read(value))
-            except (ValueError, TypeError, OverflowError):
-                self.refuse(column, row, why)
-        return found
-
-    def texts(self, column: str, *, empty: bool = False) -> list[str]:
-        found = ["" if value is None else str(value) for value in self.columns[column]]
-        if not empty and "" in found:
-            self.refuse(column, found.index(""), "is empty")
-        return found
-
-    def numbers(self, column: str, high: float = 1e9) -> Floats:
-        def read(value: Any) -> float:
-            number = float(value)
-            if not 0 <= number <= high:
-                raise ValueError
-            return number
-
-        return np.array(self._each(column, read, f"must be a number from 0 to {high:g}"), dtype=np.float64)
-
-    def bools(self, column: str) -> Bools:
-        known = {"true": True, "1": True, "false": False, "0": False}
-
-        def read(value: Any) -> bool:
-            if (found := known.get(str(value).lower())) is None:
-                raise ValueError
-            return found
-
-        return np.array(self._each(column, read, "must be true or false"), dtype=np.bool_)
-
-    def times(self, column: str, *, empty: bool = False) -> Floats:
-        def read(value: Any) -> float:
-            if empty and value in ("", None):
-                return float("inf")
-            at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-            if at.tzinfo is None:
-                raise ValueError
-            return at.astimezone(UTC).timestamp()
-
-        why = "must be a time with its offset, e.g. 2026-03-16T08:30:00+00:00 (Parquet: a timestamp with a time zone)"
-        return np.array(self._each(column, read, why), dtype=np.float64)
-
-    def tasks(self, registry: TaskRegistry) -> Codes:
-        """(n,) position of each row's task in the registry."""
-        names = list(registry)
-        return np.array(self._each("task", names.index, f"is no known task; known: {', '.join(names)}"), dtype=np.intp)
-
-    def probabilities(self, registry: TaskRegistry, task_of: Codes) -> list[list[float]]:
-        options = [len(task.options) for task in registry.values()]
-        found = self._each("probabilities", _numbers_of, "must be a list of numbers, e.g. [0.9, 0.1]")
-        for row, (values, task) in enumerate(zip(found, task_of.tolist(), strict=True)):
-            right = len(values) == options[task] and all(0 <= p <= 1 for p in values)
-            if not right or abs(sum(values) - 1) > _SUM_TOLERANCE:
-                self.refuse(
-                    "probabilities", row, f"must be {options[task]} numbers from 0 to 1 that sum to 1, in option order"
-                )
-        return found
-
-
-def _numbers_of(value: Any) -> list[float]:
-    listed = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(listed, list):
-        raise ValueError
-    return [float(each) for each in listed]
-
-
-def _read_csv(path: Path) -> Columns:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            header = next(lines, [])
-            rows = []
-            for number, line in enumerate(lines):
-                if len(line) != len(header):
-                    raise MonitorInputError(
-                        f"{path.name}: row {number + 1} has {len(line)} fields, the header {len(header)}"
-                    )
-                rows.append(line)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MonitorInputError(
-            f"{path.name}: cannot be read as CSV ({type(error).__name__}); send UTF-8 CSV with a header, or Parquet"
-        ) from None
-    return dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(header, ())
-
-
-def _read_parquet(path: Path) -> Columns:
-    from importlib import import_module  # as a plain value: pyarrow's types are partial
-
-    parquet: Any = import_module("pyarrow.parquet")
-    arrow_error: type[Exception] = import_module("pyarrow").ArrowException
-    try:
-        table = parquet.read_table(path)
-    except (OSError, arrow_error) as error:
-        raise MonitorInputError(f"{path.name}: cannot be read as Parquet ({type(error).__name__})") from None
-    return {name: table[name].to_pylist() for name in table.column_names}

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_file, save_model
 
-from lang1.bundle import CARD, MANIFEST, REPORT, Bundle, BundleManifest, write_bundle
+from lang1.bundle import CARD, MANIFEST, REFERENCE, REPORT, Bundle, BundleManifest, write_bundle
 from lang1.errors import BundleError
 from lang1.llama import PackedLlama, load_llama
 from lang1.notes import clean_text
 from lang1.prompt import PromptEncoder
 from lang1.tasks import BUILT_IN, TaskRegistry
+from monitoring.reference import MIN_REFERENCE_NOTES
 from training.card import model_card
 from training.comprehension import AnswersAndFacts, told_facts
 from training.dataset import TRAIN, VALIDATION, Dataset, dataset_of
@@ -37,6 +38,7 @@ from training.finetune import (
 from training.initial import fresh_model
 from training.notes import Split, load_split
 from training.recipe import QUESTION_TOKENS, Optimization, Recipe, RecipeError
+from training.reference import reference_profile
 from training.report import evaluate_model
 from training.synth.generate import read_notes
 from training.tokenizer import BOS_TOKEN, train_tokenizer
@@ -117,6 +119,12 @@ def run_recipe(
     )
     calibrators = fit_calibrators(registry, validation_logits, validation.notes)
     thresholds = choose_thresholds(registry, validation_logits, validation.notes, calibrators)
+    profile = reference_profile(
+        registry, validation_logits, validation.notes, calibrators,
+        model_version=recipe.version, source=f"{VALIDATION} notes of the training data",
+    )  # fmt: skip
+    if profile is None:
+        say(f"no reference profile: fewer than {MIN_REFERENCE_NOTES} {VALIDATION} notes; monitoring must make its own")
     say(f"evaluating on {', '.join(dataset.test_splits)}")
     report = evaluate_model(
         model, encoder, registry, dataset, dataset.test_splits, calibrators, thresholds, precision=recipe.precision,
@@ -129,6 +137,8 @@ def run_recipe(
         (files / REPORT).write_text(json.dumps({"training": training, **report}, indent=2) + "\n", encoding="utf-8")
         card = model_card(recipe, registry, parameters, dataset.description(), report)
         (files / CARD).write_text(card, encoding="utf-8")
+        if profile is not None:
+            (files / REFERENCE).write_text(profile.model_dump_json() + "\n", encoding="utf-8")
         return write_bundle(
             out, files, name=recipe.name, version=recipe.version, demo=recipe.demo,
             base="random initialisation" if recipe.base is None else recipe.base.name,

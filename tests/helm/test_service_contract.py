@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,9 @@ import yaml
 from ray.serve import Application
 from ray.serve.schema import ServeDeploySchema
 
+from lang1.tasks import BUILT_IN
+from monitoring.boards import boards
+from monitoring.rules import rule_groups
 from serve.app import AppArgs, build_app
 from serve.app_names import APPLICATION, SCORER
 from serve.errors import SettingsError
@@ -193,24 +197,15 @@ def test_the_probes_ask_livez_and_readyz(port: int, monkeypatch: pytest.MonkeyPa
     assert not passes("readinessProbe")
 
 
-def test_alerts_read_metrics_that_the_service_exports(authenticating_chart: Path) -> None:
-    from prometheus_client.metrics import MetricWrapperBase
-
-    from monitoring import metrics
-
-    exported: set[str] = set()
-    for each in vars(metrics).values():
-        if isinstance(each, MetricWrapperBase):
-            name, labels = each._name, set(each._labelnames)
-            exported |= {name, f"{name}_total", f"{name}_bucket"} if labels or "_" in name else {name}
+def test_the_rules_are_the_generated_ones_in_the_releases_namespace(authenticating_chart: Path) -> None:
     objects = rendered(merged(profile("values-gpu"), EXPOSED), chart=authenticating_chart)
     (rule,) = of_kind(objects, "PrometheusRule")
-    alerts = rule["spec"]["groups"][0]["rules"]
-    assert len(alerts) >= 5
-    source = "".join(path.read_text() for path in (ROOT / "serve").rglob("*.py"))
-    for alert in alerts:
-        used = re.findall(r"lang1_\w+", alert["expr"])
-        assert used
-        assert set(used) <= exported, alert["alert"]
-        for codes in re.findall(r'code=~"([a-z|-]+)"', alert["expr"]):
-            assert all(f'"{code}"' in source for code in codes.split("|")), alert["alert"]
+    namespace = rule["spec"]["groups"][0]["rules"][0]["labels"]["namespace"]
+    assert rule["spec"] == rule_groups({"namespace": namespace})
+
+
+def test_the_dashboards_are_the_generated_ones(authenticating_chart: Path) -> None:
+    values = merged(merged(profile("values-gpu"), EXPOSED), {"monitoring": {"dashboards": {"enabled": True}}})
+    (found,) = of_kind(rendered(values, chart=authenticating_chart), "ConfigMap")
+    assert {json.loads(text)["uid"] for text in found["data"].values()} == {board.uid for board in boards(BUILT_IN)}
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
