@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lang1.discrimination import macro_auroc_interval, soft_auroc
+from lang1.discrimination import delong_interval, macro_auroc_interval, soft_auroc
 from monitoring.quality import (
     MIN_EVENTS,
     Status,
-    clustered_auroc,
     estimated_auroc,
     quality_by_subgroup,
     realised_quality,
@@ -29,11 +28,11 @@ def test_interval_agrees_with_the_bootstrap_over_patients() -> None:
     logit = rng.normal(MEAN_LOGIT, SD_LOGIT, 400)[patients] + rng.normal(0, 0.3, 1500)
     happened = rng.random(1500) < sigmoid(logit)
     p = sigmoid(logit)
-    own = clustered_auroc(p, happened, patients)
+    own = delong_interval(p, happened, patients)
     resampled = macro_auroc_interval(np.column_stack((1 - p, p)), happened.astype(int), groups=patients, resamples=400)
     assert own.value == pytest.approx(resampled.value, abs=1e-12)
     assert own.high - own.low == pytest.approx(resampled.high - resampled.low, rel=0.15)
-    alone = clustered_auroc(p, happened, np.arange(1500))
+    alone = delong_interval(p, happened, np.arange(1500))
     assert alone.high - alone.low < own.high - own.low
 
 
@@ -46,7 +45,7 @@ def test_interval_covers_with_ties() -> None:
         if i == 0:
             truth = soft_auroc(score, happened)
             continue
-        interval = clustered_auroc(score, happened, np.arange(600))
+        interval = delong_interval(score, happened, np.arange(600))
         covered += interval.low <= truth <= interval.high
     assert covered / 300 >= 0.92
 
