@@ -117,10 +117,12 @@ def delong_interval(scores: npt.ArrayLike, positive: npt.ArrayLike, groups: npt.
     return Interval(float(value[0]), max(0.0, float(value[0]) - half), min(1.0, float(value[0]) + half))
 
 
-def delong_difference(one: npt.ArrayLike, other: npt.ArrayLike, positive: npt.ArrayLike) -> Difference:
-    """How much better `one` ranks than `other` on the same independent rows (DeLong 1988). All (n,)."""
+def delong_difference(
+    one: npt.ArrayLike, other: npt.ArrayLike, positive: npt.ArrayLike, groups: npt.ArrayLike | None = None
+) -> Difference:
+    """How much better `one` ranks than `other` on the same rows, grouped as in `delong_interval`. All (n,)."""
     scores = [np.asarray(each, dtype=np.float64) for each in (one, other)]
-    value, covariance = _delong(scores, np.asarray(positive, dtype=bool))
+    value, covariance = _delong(scores, np.asarray(positive, dtype=bool), groups)
     gap = float(value[0] - value[1])
     spread = math.sqrt(max(0.0, float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
     p = math.erfc(abs(gap) / spread / math.sqrt(2)) if spread > 0 else (1.0 if gap == 0 else 0.0)

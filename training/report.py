@@ -87,7 +87,7 @@ def evaluate_model(
             parts = parts_of(rows.table, dataset)
             for name, entry in report[split].items():
                 task = registry[name]
-                entry |= _details(task, notes, logits, calibrators[task.name], baseline, parts)
+                entry |= _details(task, notes, logits, calibrators[task.name], baseline, parts, patients)
     return dict(rounded(report))
 
 
@@ -151,16 +151,21 @@ def _details(
     calibrator: Calibrator,
     baseline: Logits | None,
     parts: Mapping[str, Strings],
+    patients: Strings,
 ) -> dict[str, Any]:
-    """Of the adverse outcome: precision-recall, DeLong, ROC and calibration curves, and AUROC by part."""
+    """Of the adverse outcome: precision-recall, DeLong, ROC and calibration curves, and AUROC by part.
+
+    A patient's rows are not independent, so intervals are clustered by patient.
+    """
     from sklearn.metrics import average_precision_score
 
     rows = labelled(notes, logits, task.name)
     adverse = adverse_probability(task, calibrated(logits[task.name][rows], calibrator))
     happened = np.isin(notes.labels[task.name][rows], task.adverse_options)
+    who = patients[rows]
     found: dict[str, Any] = {
         "adverse": {
-            "auroc_delong": asdict(delong_interval(adverse, happened)),
+            "auroc_delong": asdict(delong_interval(adverse, happened, who)),
             "auprc": float(average_precision_score(happened, adverse)) if happened.any() else None,
             "roc": roc_curve(adverse, happened),
             "calibration": calibration_curve(adverse, happened),
@@ -168,10 +173,10 @@ def _details(
     }
     if baseline is not None:
         other = adverse_probability(task, baseline[task.name][rows])
-        found["adverse"]["over_tfidf_delong"] = asdict(delong_difference(adverse, other, happened))
+        found["adverse"]["over_tfidf_delong"] = asdict(delong_difference(adverse, other, happened, who))
     found["parts"] = {
         name: {
-            value: _part(adverse[here], happened[here])
+            value: _part(adverse[here], happened[here], who[here])
             for value in sorted(set(values[rows].tolist()))
             if (here := values[rows] == value).any()
         }
@@ -180,13 +185,13 @@ def _details(
     return found
 
 
-def _part(adverse: npt.NDArray[np.float64], happened: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _part(adverse: npt.NDArray[np.float64], happened: npt.NDArray[np.bool_], who: Strings) -> dict[str, Any]:
     enough = min(int(happened.sum()), int((~happened).sum())) >= MIN_EVENTS
     return {
         "notes": len(happened),
         "events": int(happened.sum()),
         "mean_probability": float(adverse.mean()),
-        "auroc": asdict(delong_interval(adverse, happened)) if enough else None,
+        "auroc": asdict(delong_interval(adverse, happened, who)) if enough else None,
     }
 
 
