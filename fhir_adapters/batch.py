@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fhir_adapters.errors import FhirInputError
 from fhir_adapters.parameters import ScoreRequest, parse_score_request
@@ -12,17 +13,28 @@ from fhir_adapters.r4 import check_resource_type
 from lang1.tasks import TaskRegistry
 
 SCORE_URLS: Final = ("DocumentReference/$score", "DocumentReference")
+NOTE_TYPE: Final = "DocumentReference"
 DEFAULT_MAX_ENTRIES: Final = 100
+_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+
+Interaction = Literal["c", "u", "d"]
+"""Create, update, delete: the letters of SMART scopes."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchEntry:
-    """One entry: exactly one of `request` (a note to score), `resource` (another accepted type) and `error` is set."""
+    """One entry: exactly one of `request` (a note to score), `resource` (another accepted type), `deleted` (the id of
+    one that is to be removed) and `error` is set.
+    """
 
     index: int
     request: ScoreRequest | None = None
     resource: dict[str, Any] | None = None
+    deleted: str | None = None
     error: FhirInputError | None = None
+    type: str = NOTE_TYPE
+    """Resource type and interaction of the request: what the caller must be allowed to do."""
+    interaction: Interaction = "c"
 
 
 def parse_batch(
@@ -66,12 +78,12 @@ def parse_batch(
 def _entry(index: int, entry: object, registry: TaskRegistry, other_types: Collection[str]) -> BatchEntry:
     where = f"Bundle.entry[{index}]"
     try:
+        if (removal := _removal(index, entry, other_types)) is not None:
+            return removal
         resource, method, url = _parts(entry, where)
         resource_type = resource.get("resourceType")
         if isinstance(resource_type, str) and resource_type in other_types:
-            if (method == "POST" and url == resource_type) or (method == "PUT" and url.startswith(f"{resource_type}/")):
-                return BatchEntry(index, resource=resource)
-            raise _wrong_request(where, f"POST {resource_type} or PUT {resource_type}/<id>")
+            return _other(index, resource, resource_type, method, url)
         if method != "POST" or url.removeprefix("/") not in SCORE_URLS:
             raise _wrong_request(where, f"POST {SCORE_URLS[0]}")
     except FhirInputError as error:
@@ -80,6 +92,33 @@ def _entry(index: int, entry: object, registry: TaskRegistry, other_types: Colle
         return BatchEntry(index, request=parse_score_request(resource, registry))
     except FhirInputError as error:
         return BatchEntry(index, error=error.at(f"{where}.resource"))
+
+
+def _removal(index: int, entry: object, other_types: Collection[str]) -> BatchEntry | None:
+    request = entry.get("request") if isinstance(entry, dict) else None
+    if not isinstance(request, dict) or request.get("method") != "DELETE":
+        return None
+    kind, _, own_id = str(request.get("url")).removeprefix("/").partition("/")
+    if kind not in other_types or not _ID.fullmatch(own_id):
+        wanted = f"DELETE <type>/<id> of {', '.join(sorted(other_types))}" if other_types else f"POST {SCORE_URLS[0]}"
+        raise _wrong_request(f"Bundle.entry[{index}]", wanted)
+    return BatchEntry(index, deleted=own_id, type=kind, interaction="d")
+
+
+def _other(index: int, resource: dict[str, Any], kind: str, method: str, url: str) -> BatchEntry:
+    where, url = f"Bundle.entry[{index}]", url.removeprefix("/")
+    if method == "POST" and url == kind:
+        return BatchEntry(index, resource=resource, type=kind)
+    own_id = url.removeprefix(f"{kind}/") if method == "PUT" and url.startswith(f"{kind}/") else ""
+    if not _ID.fullmatch(own_id):
+        raise _wrong_request(where, f"POST {kind}, PUT {kind}/<id> or DELETE {kind}/<id>")
+    if resource.get("id") != own_id:
+        raise FhirInputError(
+            f"the id in {where}.request.url is not the resource's own id; send the same id in both",
+            code="value",
+            expression=f"{where}.request.url",
+        )
+    return BatchEntry(index, resource=resource, type=kind, interaction="u")
 
 
 def _parts(entry: object, where: str) -> tuple[dict[str, Any], str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ MAX_NOTES: Final = 8
 MAX_FEEDBACK: Final = 100
 _INDICATORS: Final[Mapping[str, str]] = {"high": "warning", "moderate": "info"}
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]{1,8192}=*")  # RFC 6750, b64token
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,28 @@ class CdsService:
     of_encounter: bool
     """Whether the hook is of one encounter, which its context then must name."""
 
+    def query(self, registry: TaskRegistry, patient: str, encounter: str | None) -> dict[str, str]:
+        """Search parameters of the newest notes that a task was trained on, of a patient's or an encounter's id."""
+        types = sorted({loinc for task in registry.values() for loinc in task.note_types})
+        of_stay = {"encounter": encounter} if encounter is not None else {}
+        return {"patient": patient, **of_stay, "status": "current",
+                "type": ",".join(f"{LOINC_SYSTEM}|{loinc}" for loinc in types),
+                "_sort": "-date", "_count": str(MAX_NOTES)}  # fmt: skip
+
     def definition(self, registry: TaskRegistry) -> dict[str, Any]:
         """The entry of the discovery answer."""
-        types = sorted({loinc for task in registry.values() for loinc in task.note_types})
-        of_stay = "&encounter={{context.encounterId}}" if self.of_encounter else ""
-        query = (
-            f"DocumentReference?patient={{{{context.patientId}}}}{of_stay}&status=current"
-            f"&type={','.join(f'{LOINC_SYSTEM}|{loinc}' for loinc in types)}&_sort=-date&_count={MAX_NOTES}"
-        )
+        wanted = self.query(registry, "{{context.patientId}}", "{{context.encounterId}}" if self.of_encounter else None)
+        query = "DocumentReference?" + "&".join(f"{name}={value}" for name, value in wanted.items())
         return {
             "hook": self.hook,
             "title": self.title,
             "description": self.description,
             "id": self.id,
             "prefetch": {NOTES: query},
-            "usageRequirements": "Without prefetch, answers from notes that were scored before.",
+            "usageRequirements": (
+                "Without prefetch, answers from notes that were scored before, or fetches them with fhirAuthorization "
+                "where fhirServer is the server that Lang1 is set to."
+            ),
         }
 
 
@@ -86,12 +94,25 @@ SERVICES: Final[Mapping[str, CdsService]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class FhirAccess:
+    """Where the EHR lets the service fetch what was not sent along, and with which token."""
+
+    server: str
+    token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CdsRequest:
     """A checked call. References are literal. `documents` is None when the EHR sent no notes along."""
 
     patient: str
     encounter: str | None
     documents: tuple[ParsedDocument, ...] | None
+    access: FhirAccess | None = None
+
+    def with_fetched(self, resources: Iterable[dict[str, Any]]) -> CdsRequest:
+        """The call as if these DocumentReferences had been sent along. Raises FhirInputError as for those."""
+        return replace(self, documents=_own(list(resources), self.patient, self.encounter))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +153,17 @@ def parse_cds_request(body: dict[str, Any], service: CdsService) -> CdsRequest:
     if prefetch is not None and not isinstance(prefetch, dict):
         raise _wrong("prefetch must be an object", "prefetch")
     documents = _prefetched((prefetch or {}).get(NOTES))
-    return CdsRequest(patient, encounter, None if documents is None else _own(documents, patient, encounter))
+    own = None if documents is None else _own(documents, patient, encounter)
+    return CdsRequest(patient, encounter, own, _access(body))
+
+
+def _access(body: dict[str, Any]) -> FhirAccess | None:
+    """The server and token of a call; None where it names no server. A malformed token counts as none."""
+    server, authorization = body.get("fhirServer"), body.get("fhirAuthorization")
+    if not isinstance(server, str):
+        return None
+    token = authorization.get("access_token") if isinstance(authorization, dict) else None
+    return FhirAccess(server, token if isinstance(token, str) and _TOKEN.fullmatch(token) else None)
 
 
 def _context_id(context: dict[str, Any], name: str, kind: str, *, required: bool) -> str | None:

@@ -19,6 +19,7 @@ from fhir_adapters.references import (
     parse_instant,
     text_of,
 )
+from fhir_adapters.sinks.own_reports import is_own_report
 from lang1.note_types import LOINC_SYSTEM, NOTE_TYPES
 
 STATUS_CODES: Final = ("current", "superseded", "entered-in-error")
@@ -69,6 +70,8 @@ class ParsedDocument:
     confidentiality: frozenset[str]
     """Which of R and V the document is labelled with."""
     contents: tuple[dict[str, Any], ...]
+    last_updated: str | None = None
+    """FHIR instant of this version, as sent; None where it is none."""
 
 
 def parse_document_reference(resource: dict[str, Any]) -> ParsedDocument:
@@ -78,6 +81,12 @@ def parse_document_reference(resource: dict[str, Any]) -> ParsedDocument:
     (status, subject, content, attachment), structure (an element R4 does not define) or value (a wrong type or date).
     """
     check_resource_type(resource, "DocumentReference")
+    if is_own_report(resource):
+        raise FhirInputError(
+            "the document is a risk report that this service wrote, which gets no score; leave it out",
+            code="business-rule",
+            expression="DocumentReference",
+        )
     _require(resource)
     validate_structure(resource, "DocumentReference")
     _check_code(resource, "status", STATUS_CODES, required=True)
@@ -112,6 +121,7 @@ def parse_document_reference(resource: dict[str, Any]) -> ParsedDocument:
         replaces=_replaces(resource),
         confidentiality=_confidentiality(resource),
         contents=tuple(objects(resource["content"])),
+        last_updated=updated if (updated := text_of(meta, "lastUpdated")) and parse_instant(updated) else None,
     )
 
 

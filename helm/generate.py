@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from docs.generate import between
+from serve.auth.settings import CdsClient, KeyPlace, TokenIssuer
 from serve.ray_environment import DEFAULTS, REQUIRED
 from serve.settings import Settings
 
@@ -36,21 +37,36 @@ CHART_SETTINGS = {
 """Settings that other values of the chart decide, and which."""
 KEPT = (
     "type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "items", "anyOf",
-    "description",
+    "additionalProperties", "minLength", "maxLength", "minItems", "description",
 )  # fmt: skip
+LISTS_OF: dict[str, type[KeyPlace]] = {"auth_issuers": TokenIssuer, "cds_clients": CdsClient}
+"""Settings that are lists of objects, and what is in them."""
 
 
 def settings_schema() -> dict[str, Any]:
     """JSON schema of the value `settings`: the service's own settings, without those of CHART_SETTINGS."""
     fields = Settings.model_json_schema()["properties"]
+    known = {
+        name: {key: field[key] for key in KEPT if key in field}
+        for name, field in fields.items()
+        if name not in CHART_SETTINGS
+    }
+    for name, kind in LISTS_OF.items():
+        known[name]["items"] = _place_schema(kind)
+    return {"type": "object", "additionalProperties": False, "properties": known}
+
+
+def _place_schema(kind: type[KeyPlace]) -> dict[str, Any]:
+    schema = kind.model_json_schema()
+    fields = {name: {key: field[key] for key in KEPT if key in field} for name, field in schema["properties"].items()}
+    if "audience" in fields:
+        fields["audience"] = {"anyOf": [{"type": "string", "minLength": 1}, fields["audience"]]}
     return {
         "type": "object",
         "additionalProperties": False,
-        "properties": {
-            name: {key: field[key] for key in KEPT if key in field}
-            for name, field in fields.items()
-            if name not in CHART_SETTINGS
-        },
+        "properties": fields,
+        "required": schema["required"],
+        "oneOf": [{"required": ["jwks_url"]}, {"required": ["jwks_file"]}],
     }
 
 

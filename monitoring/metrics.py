@@ -49,12 +49,12 @@ batch_tokens = Histogram(
 )
 queue_depth = Gauge("lang1_queue_depth", "Notes waiting for a forward pass", multiprocess_mode="livesum")
 queue_limit = Gauge("lang1_queue_limit", "Notes that may wait at the scorers", multiprocess_mode="livesum")
-# Every writer sees the whole outbox, so one writer's figures are all of them.
-outbox_pending = Gauge("lang1_outbox_pending", "Scores not yet written back", multiprocess_mode="livemax")
+# Counted in the database by whoever did it last: of several figures the newest is the true one.
+outbox_pending = Gauge("lang1_outbox_pending", "Scores not yet written back", multiprocess_mode="livemostrecent")
 outbox_oldest_seconds = Gauge(
-    "lang1_outbox_oldest_seconds", "Age of the oldest score not yet written back", multiprocess_mode="livemax"
+    "lang1_outbox_oldest_seconds", "Age of the oldest score not yet written back", multiprocess_mode="livemostrecent"
 )
-outbox_dead = Gauge("lang1_outbox_dead", "Scores whose write-back was given up", multiprocess_mode="livemax")
+outbox_dead = Gauge("lang1_outbox_dead", "Scores whose write-back was given up", multiprocess_mode="livemostrecent")
 outbox_written_total = Counter(
     "lang1_outbox_written_total", "Ends of tries to write a resource to the EHR", ["sink", "code"]
 )
@@ -68,16 +68,22 @@ notifications_total = Counter("lang1_notifications_total", "Subscription notific
 notification_gaps_total = Counter("lang1_notification_gaps_total", "Events of a subscription that were missed")
 intake_total = Counter("lang1_intake_total", "Resources taken in by the service itself, by outcome code", ["code"])
 intake_retries_total = Counter("lang1_intake_retries_total", "Tries that failed and will be made again", ["code"])
-intake_pending = Gauge("lang1_intake_pending", "Resources still to be taken in", multiprocess_mode="livemax")
-intake_dead = Gauge("lang1_intake_dead", "Resources given up, until they are replayed", multiprocess_mode="livemax")
+intake_pending = Gauge("lang1_intake_pending", "Resources still to be taken in", multiprocess_mode="livemostrecent")
+intake_dead = Gauge(
+    "lang1_intake_dead", "Resources given up, until they are replayed", multiprocess_mode="livemostrecent"
+)
 intake_oldest_seconds = Gauge(
-    "lang1_intake_oldest_seconds", "Age of the oldest resource still to be taken in", multiprocess_mode="livemax"
+    "lang1_intake_oldest_seconds", "Age of the oldest resource still to be taken in", multiprocess_mode="livemostrecent"
 )
 feed_last_read_timestamp_seconds = Gauge(
     "lang1_feed_last_read_timestamp_seconds", "Unix time of the last search for changes that came to its end",
     multiprocess_mode="livemax",
 )  # fmt: skip
 feed_failures_total = Counter("lang1_feed_failures_total", "Searches for changes that failed, by code", ["code"])
+outcomes_total = Counter(
+    "lang1_outcomes_total", "Labels of stays written, by option or by the reason why there is none", ["task", "code"]
+)
+facts_total = Counter("lang1_facts_total", "Resources taken in as facts, by what became of them", ["type", "code"])
 
 _GAUGE_FILE = re.compile(r"^gauge_live\w+_(\d+)\.db$")
 

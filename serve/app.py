@@ -11,7 +11,7 @@ from ray import serve as ray_serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from serve.app_names import INGRESS, INTAKE, SCORER, STORE, WRITER
+from serve.app_names import INGRESS, INTAKE, MONITOR, SCORER, STORE, WRITER
 from serve.ingress import IngressReplica
 from serve.metrics_folder import METRICS_VARIABLE
 from serve.ray_environment import set_ray_environment
@@ -103,7 +103,11 @@ def _loops(settings: Settings, scorer: Any, store: Any, env: dict[str, Any]) -> 
     if settings.sink != "none":
         from serve.outbox.actor import WriterReplica
 
-        classes[WRITER] = (WriterReplica, (settings, store))
+        classes[WRITER] = (WriterReplica, (settings, store, scorer))
+    if settings.monitor_every_s is not None:
+        from serve.monitor.actor import MonitorReplica
+
+        classes[MONITOR] = (MonitorReplica, (settings, scorer, store))
     return [
         ray_serve.deployment(
             name=name,
@@ -112,6 +116,7 @@ def _loops(settings: Settings, scorer: Any, store: Any, env: dict[str, Any]) -> 
             logging_config=logging_config(settings),
             graceful_shutdown_timeout_s=settings.drain_s,
             graceful_shutdown_wait_loop_s=0.2,
+            health_check_period_s=5,
         )(replica).bind(*arguments)
         for name, (replica, arguments) in classes.items()
     ]

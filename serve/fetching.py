@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import orjson
@@ -12,82 +11,65 @@ from fhir_adapters.errors import FhirInputError
 from serve.settings import Settings
 
 if TYPE_CHECKING:
-    import httpx
+    from fhir_adapters.client.client import FhirClient
+    from fhir_adapters.client.errors import FhirServerError
 
 _URL = "DocumentReference.content.attachment.url"
+# Someone waits for the answer, and few attachments are read at once: one more attempt, not four.
+_ATTEMPTS = 2
 
 
 class HttpFetcher:
-    """Fetches a checked URL under `fhir_base`; follows no redirect, uses no proxy from the environment. Thread-safe."""
+    """Fetches a checked URL with the FHIR client: its token, its TLS, no redirect. Thread-safe."""
 
-    def __init__(self, fhir_base: str, *, max_bytes: int, timeout_s: float) -> None:
-        import httpx
-
-        self.fhir_base: str | None = fhir_base
+    def __init__(self, client: FhirClient, *, max_bytes: int, timeout_s: float) -> None:
+        self.fhir_base: str | None = client.base_url
+        self._client = client
         self._max_bytes = max_bytes
-        self._client = httpx.Client(
-            timeout=timeout_s, follow_redirects=False, trust_env=False,
-            headers={"Accept": "application/fhir+json, */*;q=0.5", "Accept-Encoding": "identity"},
-        )  # fmt: skip
         self._timeout_s = timeout_s
 
     def fetch(self, url: str) -> FetchedBinary:
         """The Binary at `url`. Raises FhirInputError: 424 not-found, 502 transient, 422 security or too-long."""
-        import httpx
+        from fhir_adapters.client.errors import FhirServerError
 
-        until = time.monotonic() + self._timeout_s
         try:
-            with self._client.stream("GET", url) as answer:
-                self._check_status(answer.status_code)
-                body = self._read(answer, until)
-                content_type = answer.headers.get("content-type", "application/octet-stream")
-        except (httpx.HTTPError, httpx.InvalidURL):
-            raise FhirInputError(
-                "the FHIR server that holds the attachment does not answer; send it again later",
-                code="transient", status=502, expression=_URL,
-            ) from None  # fmt: skip
+            content_type, body = self._client.read_bytes(
+                url,
+                accept="application/fhir+json, */*;q=0.5",
+                # Base64 in a Binary resource is a third longer than what it holds.
+                max_bytes=self._max_bytes * 4 // 3 + 4096,
+                timeout_s=self._timeout_s,
+                max_attempts=_ATTEMPTS,
+            )
+        except FhirServerError as error:
+            raise self._problem(error) from None
         if content_type.partition(";")[0].strip().lower() in ("application/fhir+json", "application/json"):
             return self._of_resource(body)
         return FetchedBinary(content_type, body)
 
-    def _check_status(self, status: int) -> None:
-        if 300 <= status < 400:
-            raise FhirInputError(
-                "the attachment's url answers with a redirect, which is not followed; send attachment.data",
+    def _problem(self, error: FhirServerError) -> FhirInputError:
+        """The client's error as what the sender of the document can do about it."""
+        from fhir_adapters.client.errors import ErrorKind
+
+        if error.kind is ErrorKind.SECURITY:
+            return FhirInputError(
+                "the attachment's url is answered from elsewhere, which is not followed; send attachment.data",
                 code="security", expression=_URL,
             )  # fmt: skip
-        if status in (401, 403, 404, 410):
-            raise FhirInputError(
-                f"the FHIR server answered {status} for the attachment; mend the reference or send attachment.data",
+        if error.kind is ErrorKind.TOO_LONG:
+            return FhirInputError(
+                f"the attachment is over {self._max_bytes} bytes; send a shorter one", code="too-long", expression=_URL
+            )
+        answered = "does not answer" if error.status is None else f"answered {error.status} for it"
+        if error.kind in (ErrorKind.NOT_FOUND, ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN):
+            return FhirInputError(
+                f"the FHIR server that holds the attachment {answered}; mend the reference or send attachment.data",
                 code="not-found", status=424, expression=_URL,
             )  # fmt: skip
-        if status != 200:
-            raise FhirInputError(
-                f"the FHIR server answered {status} for the attachment; send it again later",
-                code="transient", status=502, expression=_URL,
-            )  # fmt: skip
-
-    def _read(self, answer: httpx.Response, until: float) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        # Base64 in a Binary resource is a third longer than what it holds.
-        cap = self._max_bytes * 4 // 3 + 4096
-        for piece in answer.iter_bytes():
-            # The client's own time-out is a piece's: a byte now and then would hold this thread for ever.
-            if time.monotonic() > until:
-                raise FhirInputError(
-                    f"the FHIR server did not send the attachment within {self._timeout_s:g} s; send it again later",
-                    code="transient", status=502, expression=_URL,
-                )  # fmt: skip
-            size += len(piece)
-            if size > cap:
-                raise FhirInputError(
-                    f"the attachment is over {self._max_bytes} bytes; send a shorter one",
-                    code="too-long",
-                    expression=_URL,
-                )
-            pieces.append(piece)
-        return b"".join(pieces)
+        return FhirInputError(
+            f"the FHIR server that holds the attachment {answered}; send it again later",
+            code="transient", status=502, expression=_URL,
+        )  # fmt: skip
 
     def _of_resource(self, body: bytes) -> FetchedBinary:
         try:
@@ -106,6 +88,13 @@ def make_fetcher(settings: Settings) -> Fetcher:
     """A fetcher for the configured FHIR server; without one, a fetcher that refuses every URL."""
     if settings.fhir_base_url is None:
         return NoFetcher()
+    # Imported where a FHIR server is configured: without one the HTTP client and its TLS are never needed.
+    from serve.ehr.connection import make_client
+
+    client = make_client(settings)
+    assert client is not None
     return HttpFetcher(
-        settings.fhir_base_url, max_bytes=settings.max_attachment_bytes, timeout_s=min(10.0, settings.deadline_s)
+        client,
+        max_bytes=settings.max_attachment_bytes,
+        timeout_s=min(10.0, settings.ehr_timeout_s, settings.deadline_s),
     )

@@ -10,16 +10,18 @@ from typing import Any
 from fhir_adapters.assessment_record import AssessmentRecord, scores_to_records
 from fhir_adapters.attachments.fetching import Fetcher
 from fhir_adapters.attachments.limits import AttachmentLimits
-from fhir_adapters.document_note import DocumentIdentity, ScorableNote, document_to_note
-from fhir_adapters.document_reference import NotePolicy
+from fhir_adapters.document_note import DocumentIdentity, document_to_note
+from fhir_adapters.document_reference import NotePolicy, ParsedDocument
+from fhir_adapters.entered_in_error import document_name
 from fhir_adapters.explanation import QuotedPassage, explained
 from fhir_adapters.parameters import ScoreRequest
+from fhir_adapters.references import parse_instant
 from fhir_adapters.risk_assessment import record_to_risk_assessment
 from lang1.scores import RiskScore, RiskScores
 from lang1.tasks import Task
 from serve.note_job import AnsweredNote, NoteJob
 from serve.settings import Settings
-from serve.store.records import StoredPrediction, note_key
+from serve.store.records import StoredPrediction, VersionOrder, note_key
 
 
 def policy(settings: Settings) -> NotePolicy:
@@ -61,12 +63,13 @@ def request_to_job(request: ScoreRequest, settings: Settings, fetcher: Fetcher, 
         text_sha256=identity.text_sha256,
         tasks=request.tasks,
         payload=payload,
-        document=_own_name(scorable),
+        document=document_name(identity.document_id, identity.master_identifier, identity.identifier),
         replaces=identity.replaces,
         recorded_subject=subject,
         recorded_encounter=identity.encounter or identity.encounter_identifier,
         explain=request.explain,
         write_unmatched=settings.write_unmatched_types,
+        version=_version(request.document),
     )
 
 
@@ -81,11 +84,18 @@ def _key(source: str, identity: DocumentIdentity, subject: str | None, encounter
                     identity.text_sha256)  # fmt: skip
 
 
-def _own_name(scorable: ScorableNote) -> str | None:
-    identity = scorable.identity
-    if identity.document_id is not None:
-        return f"DocumentReference/{identity.document_id}"
-    return identity.master_identifier or identity.identifier
+def _version(document: ParsedDocument) -> VersionOrder | None:
+    # Only an id is the same for all versions of a document: a masterIdentifier is of one version, and what an
+    # identifier counts (the stay, the order) is the sender's matter.
+    if document.document_id is None:
+        return None
+    updated = parse_instant(document.last_updated) if document.last_updated else None
+    number = document.version_id
+    return VersionOrder(
+        int(updated.timestamp() * 1000) if updated else None,
+        # 18 digits fit the column.
+        int(number) if number and number.isascii() and number.isdecimal() and len(number) <= 18 else None,
+    )
 
 
 def record_to_payload(record: AssessmentRecord) -> dict[str, Any]:
@@ -103,10 +113,10 @@ def stored_to_record(stored: StoredPrediction) -> AssessmentRecord:
     values["occurrence"] = datetime.fromisoformat(values["occurrence"])
     values["recorded"] = datetime.fromtimestamp(stored.last_updated_ms / 1000, UTC)
     record = AssessmentRecord(**values)
-    version = 1 + stored.superseded + stored.retracted
+    record = replace(record, version=stored.revision)
     if stored.retracted:
-        return replace(record, status="entered-in-error", version=version)
-    return replace(record, status="cancelled", version=version) if stored.superseded else record
+        return replace(record, status="entered-in-error")
+    return replace(record, status="cancelled") if stored.superseded else record
 
 
 def stored_to_risk_assessment(

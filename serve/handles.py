@@ -92,6 +92,14 @@ class ScorerClient:
         )
         return result
 
+    async def reference(self, timeout_s: float = _DESCRIBE_TIMEOUT_S) -> str | None:
+        """The loaded bundle's reference profile, as JSON. Raises ServiceError."""
+        try:
+            found: str | None = await _call(self._handle.reference.remote, timeout_s, lambda died: scorer_away())
+        except ReplicaCallError as error:
+            raise ServiceError(error.problem) from None
+        return found
+
     async def score(self, notes: Sequence[NoteToScore], deadline_s: float) -> list[Outcome[RiskScores]]:
         """Risks in order, each its own Outcome. Many notes are spread over the replicas."""
         calls = max(1, min(self._replicas, -(-len(notes) // _NOTES_PER_CALL)))

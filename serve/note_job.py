@@ -12,7 +12,7 @@ from lang1.scores import ModelIdentity, RiskScore, RiskScores
 from lang1.tasks import Task
 from serve.explaining import Passage
 from serve.outcome import Outcome
-from serve.store.records import AuditAction, StoredPrediction
+from serve.store.records import AuditAction, StoredPrediction, VersionOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class NoteJob:
     explain: bool = False
     write_unmatched: bool = False
     """Write a score back though its task was not trained on this note type."""
+    version: VersionOrder | None = None
+    """Of a document with an id of its own, whose later versions supersede it."""
 
 
 @dataclass(frozen=True, slots=True)

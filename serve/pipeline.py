@@ -98,7 +98,12 @@ class Pipeline:
             new[place] = _new_note(jobs[place], missing[place], scores, context.source)
             if scores.model.bundle_sha256 != model.bundle_sha256:
                 other = scores.model
-        recorded = await self._record(new, jobs, ids, found, problems, context)
+        again = {
+            place: _seen_again(job, own, found, context.source)
+            for place, (job, own) in enumerate(zip(jobs, ids, strict=True))
+            if place not in new and place not in problems and job.version is not None and job.version.known
+        }
+        recorded = await self._record(new, again, jobs, ids, found, problems, context)
 
         results: list[Outcome[AnsweredNote]] = []
         for place, (job, own) in enumerate(zip(jobs, ids, strict=True)):
@@ -144,6 +149,7 @@ class Pipeline:
     async def _record(
         self,
         new: dict[int, NewNote],
+        again: dict[int, NewNote],
         jobs: Sequence[NoteJob],
         ids: Sequence[Sequence[str]],
         found: dict[str, StoredPrediction],
@@ -160,11 +166,12 @@ class Pipeline:
             return {}
         audit = AuditEntry(context.action, context.source, context.request_id, tuple(answered))
         # Shielded: once begun, a commit ends whether or not the client still listens.
-        committed = await asyncio.shield(self._store.commit(list(new.values()), [audit]))
+        notes = new | again
+        committed = await asyncio.shield(self._store.commit(list(notes.values()), [audit]))
         for place, job in enumerate(jobs):
-            if place not in new and place not in problems:
+            if place not in notes and place not in problems:  # the store counts what it is given
                 _count_resent(job.note.note_type, found[ids[place][0]].model_version)
-        return {place: result.predictions for place, result in zip(new, committed, strict=True)}
+        return {place: result.predictions for place, result in zip(notes, committed, strict=True)}
 
     async def get(self, prediction: str, context: RequestContext) -> StoredPrediction | None:
         """One prediction of a patient's note, its reading recorded. Raises StoreUnavailableError."""
@@ -255,6 +262,26 @@ def _new_note(job: NoteJob, tasks: Sequence[Task], scores: RiskScores, source: s
         note_type=job.note.note_type,
         note_tokens=scores.note_tokens,
         dropped_tokens=scores.dropped_tokens,
+        version=job.version,
+    )
+
+
+def _seen_again(job: NoteJob, ids: Sequence[str], found: dict[str, StoredPrediction], source: str) -> NewNote:
+    """A note whose scores are all recorded: what is new may be its version, or what it replaces."""
+    return NewNote(
+        note_key=job.note_key,
+        source=source,
+        document=job.document,
+        text_sha256=job.text_sha256,
+        subject=job.recorded_subject,
+        encounter=job.recorded_encounter,
+        model_version=found[ids[0]].model_version,
+        bundle_sha256=found[ids[0]].bundle_sha256,
+        predictions=(),
+        replaces=job.replaces,
+        note_type=job.note.note_type,
+        version=job.version,
+        known=tuple(ids),
     )
 
 

@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any
 
 from serve.app_names import APPLICATION
+from serve.auth.gate import check_authentication
 from serve.errors import SettingsError
 from serve.metrics_folder import drop_earlier_runs
-from serve.ray_environment import set_ray_environment
+from serve.ray_environment import set_local_ray_environment
 from serve.settings import Settings
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -48,11 +49,13 @@ def run_service(
 ) -> Service:
     """Start, wait until `/readyz` answers 200, call `on_ready`; with `block`, wait for SIGTERM or SIGINT and drain.
 
-    Raises SettingsError for a bundle that is not there and RuntimeError when the service does not become ready.
+    Raises SettingsError for a bundle that is not there and for keys that cannot be used, RuntimeError when the service
+    does not become ready.
     """
     if not (settings.bundle.expanduser() / "lang1.json").is_file():
         raise SettingsError(f"bundle: {settings.bundle} holds no lang1.json; set bundle to a model bundle's folder")
-    set_ray_environment()
+    check_authentication(settings)
+    set_local_ray_environment(settings.resolved_state_dir)
     stop_asked = threading.Event()
     if block:
         _stop_on_signals(stop_asked)
@@ -113,8 +116,9 @@ def _session_dir() -> str:
 
 def _cpus_needed(settings: Settings, given: float | None) -> int:
     # Shares, not cores: a machine of two cores must hold every replica, and threads are set apart from this.
+    loops = settings.has_intake + (settings.sink != "none") + (settings.monitor_every_s is not None)
     needed = settings.scorer_cpus * settings.scorer_replicas + 0.1 * (
-        settings.ingress_replicas + settings.store_replicas
+        settings.ingress_replicas + settings.store_replicas + loops
     )
     return int(max(given or 0, needed + 1))
 

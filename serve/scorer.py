@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lang1.bundle import REFERENCE
 from lang1.errors import BundleError, Lang1Error, ScoringError
 from lang1.notes import ClinicalNote
 from lang1.scores import ModelIdentity, RiskScores
@@ -147,6 +148,7 @@ class ScorerReplica:
         if old_version is not None:
             metrics.model_info.labels(old_version).set(0)
         metrics.model_info.labels(self._scorer.identity.version).set(1)
+        metrics.queue_limit.set(self._settings.max_queued_notes)
 
     async def describe(self, known_sha256: str | None = None) -> ModelDescription | None:
         """What is loaded now; None when that is the bundle with this hash."""
@@ -163,6 +165,11 @@ class ScorerReplica:
             base=manifest.base,
             created=manifest.created.isoformat(),
         )
+
+    async def reference(self) -> str | None:
+        """The loaded bundle's reference profile, as JSON; None where it has none."""
+        path = self._scorer.bundle.folder / REFERENCE
+        return path.read_text(encoding="utf-8") if REFERENCE in self._scorer.bundle.manifest.files else None
 
     async def pid(self) -> int:
         """Process id of this replica, for operators and fault tests."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from serve.auth.caller import caller_of
+from serve.beds.census import CensusSource
+from serve.beds.recorded import RecordedCensus
 from serve.http.request_id import valid_or_new
 from serve.note_job import RequestContext
 from serve.pipeline import Pipeline
@@ -23,11 +26,16 @@ class Services:
     started: str
     """FHIR dateTime of the deployment, the same on every replica: definitions must not differ between answers."""
 
+    @property
+    def beds(self) -> CensusSource:
+        """The hospital's beds, as the record tells of them."""
+        return RecordedCensus(self.settings, self.pipeline)
+
     def context(self, request: Request, action: AuditAction = "score") -> RequestContext:
-        """Who asks, until when, and what for; the clock starts now."""
+        """Who asks, until when, and what for; the clock starts now. The gate has let the caller in."""
         return RequestContext(
             action=action,
-            source=self.settings.source,
+            source=caller_of(request).source,
             request_id=valid_or_new(request.headers.get("x-request-id", "").encode("latin-1")),
             deadline=time.monotonic() + self.settings.deadline_s,
         )

@@ -5,23 +5,25 @@ Order of precedence: arguments, `LANG1_*` variables, the YAML file (`LANG1_SETTI
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lang1 import DEMO_BUNDLE
+from serve.auth.addresses import is_loopback as is_loopback
 from serve.auth.settings import AuthSettings
 from serve.beds.settings import BedSettings
 from serve.ehr.settings import EhrSettings
 from serve.errors import SettingsError
 from serve.intake.settings import IntakeSettings
+from serve.monitor.settings import MonitorSettings
 from serve.outbox.settings import OutboxSettings
 from serve.outcomes.settings import OutcomeSettings
 
@@ -31,7 +33,16 @@ DATABASE_FILE = "lang1.sqlite3"
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?")
 
 
-class Settings(AuthSettings, EhrSettings, IntakeSettings, OutboxSettings, OutcomeSettings, BedSettings, BaseSettings):
+class Settings(
+    AuthSettings,
+    EhrSettings,
+    IntakeSettings,
+    OutboxSettings,
+    OutcomeSettings,
+    BedSettings,
+    MonitorSettings,
+    BaseSettings,
+):
     """The service's settings. A field's unit is in its name; its description is its documentation.
 
     Each group stands beside its owner, as a base class of this one.
@@ -52,7 +63,8 @@ class Settings(AuthSettings, EhrSettings, IntakeSettings, OutboxSettings, Outcom
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on. While there is no authentication only a loopback address starts.",
+        description="Address to listen on; without authentication only a loopback address starts. The service speaks "
+        "plain HTTP: for any other address TLS ends before it, in an Ingress, a service mesh or a sidecar.",
     )
     port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
     fhir_base_url: str | None = Field(
@@ -163,11 +175,15 @@ class Settings(AuthSettings, EhrSettings, IntakeSettings, OutboxSettings, Outcom
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        if not is_loopback(self.host):
+        if not is_loopback(self.host) and not self.authenticates:
             raise ValueError(
-                f"host {self.host} is not a loopback address and there is no authentication yet; "
-                "set host to 127.0.0.1 and put an authenticating proxy in front"
+                f"host {self.host} is not a loopback address and there is no authentication; "
+                "set auth_issuers, or host to 127.0.0.1"
             )
+        root = urlsplit(self.public_root)
+        if self.oidc_issuer is not None and root.scheme != "https" and not is_loopback(root.hostname or ""):
+            raise ValueError("oidc_issuer needs a public_base_url with https: a login must not cross a network open")
+        self.check_base(self.fhir_base_url)
         if self.store_replicas > 1 and self.resolved_database_url.startswith("sqlite"):
             raise ValueError("store_replicas above 1 needs PostgreSQL (database_url); SQLite has one writer")
         return self
@@ -190,6 +206,11 @@ class Settings(AuthSettings, EhrSettings, IntakeSettings, OutboxSettings, Outcom
         return (self.public_base_url or f"http://{host}:{self.port}/fhir").rstrip("/")
 
     @property
+    def public_root(self) -> str:
+        """The public URL above all routes: that of FHIR without its `/fhir`."""
+        return self.resolved_public_base_url.removesuffix("/fhir").rstrip("/")
+
+    @property
     def threads_per_scorer(self) -> int:
         """Threads of one scorer: as set, or this node's usable cores shared between its scorers."""
         return self.num_threads or max(1, len(os.sched_getaffinity(0)) // self.scorer_replicas)
@@ -205,16 +226,6 @@ class Settings(AuthSettings, EhrSettings, IntakeSettings, OutboxSettings, Outcom
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment; the file's values are merged by `load_settings`."""
         return init_settings, env_settings
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address (or `localhost`) can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load_settings(file: Path | None = None, **given: Any) -> Settings:

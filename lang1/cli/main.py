@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lang1 import __version__
-from lang1.cli import bundle, data, demo, evaluate, monitor, score, serve, train
+from lang1.cli import bundle, data, demo, evaluate, intake, monitor, outbox, pull, score, serve, store, train
 
 TRAIN_EXTRA = frozenset({"pyarrow", "scipy", "sklearn"})
 
@@ -26,6 +26,10 @@ app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(pull.app, name="pull")
+app.add_typer(intake.app, name="intake")
+app.add_typer(outbox.app, name="outbox")
+app.add_typer(store.app, name="store")
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -45,6 +46,9 @@ def list_(
             typer.echo(json.dumps(_as_json(letter, now_ms)))
     elif found:
         _print_table(found, now_ms)
+        # One cause has often many letters.
+        for error, count in Counter(letter.error for letter in found if letter.error).most_common():
+            typer.echo(f"{count} with {error}", err=True)
     typer.echo(f"{counts.pending} pending, {counts.dead} dead", err=True)
 
 
@@ -110,7 +114,10 @@ def _print_table(found: Sequence[Letter], now_ms: int) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("id", "status", "task", "sink", "version", "age", "tries", "error")
+    table = Table()
+    for name in ("id", "status", "task", "sink", "version", "age", "tries", "error"):
+        # Folded, not cut: an error's code is what is looked for.
+        table.add_column(name, overflow="fold")
     for letter in found:
         cells = (letter.id, letter.status, letter.task, letter.sink, letter.version, _age(now_ms - letter.created_ms),
                  letter.attempts, letter.error or "")  # fmt: skip

@@ -90,8 +90,9 @@ def prune(
         if dry_run:
             counts = {name: store.read(retention.count_older, name, moment) for name, moment in before.items()}
         else:
-            counts = retention.prune(store, before)
+            # First: what is cut short was begun, and the audit must say so.
             store.write(record_access, "prune", _OPERATOR, str(uuid.uuid4()))
+            counts = retention.prune(store, before)
             _empty_log(chosen)
     _report(counts, "would be deleted" if dry_run else "deleted", as_json)
 
@@ -109,14 +110,14 @@ def forget(
 
     with _open(settings, read_only=dry_run) as (store, chosen):
         if dry_run:
-            counts = {
-                table.name: store.read(retention.count_of_subject, table.name, patient)
-                for table in retention.subject_tables()
-            }
+            counts = _rows_of(store, patient)
         else:
-            counts = retention.forget(store, patient)
+            # First: what is cut short was begun, and the audit must say so.
             store.write(record_access, "forget", _OPERATOR, str(uuid.uuid4()))
+            counts = retention.forget(store, patient)
             _empty_log(chosen)
+            if not any(counts.values()):
+                typer.echo("lang1: no row is of this patient; give the name as it was sent", err=True)
     _report(counts, "would be deleted" if dry_run else "deleted", as_json)
 
 
@@ -129,16 +130,13 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Give every row of one patient to another, as the EHR did. Run it again after late messages of the old one."""
-    from serve.store import patient_merge, retention
+    from serve.store import patient_merge
 
     if old == new:
         raise typer.BadParameter("--from and --into name the same patient")
     with _open(settings, read_only=dry_run) as (store, chosen):
         if dry_run:
-            counts = {
-                table.name: store.read(retention.count_of_subject, table.name, old)
-                for table in retention.subject_tables()
-            }
+            counts = _rows_of(store, old)
         else:
             counts = patient_merge.merge(store, old, new, _OPERATOR, str(uuid.uuid4()))
             _empty_log(chosen)
@@ -183,10 +181,7 @@ def audit(
 
 @contextmanager
 def _open(settings: Path | None, *, read_only: bool = False) -> Iterator[tuple[Store, Settings]]:
-    """The database of the settings, as the service would open it; a database error becomes one line and exit code 1.
-
-    `read_only` takes no lock from a service that writes.
-    """
+    """The service's database; `read_only` takes no lock from it. A database error becomes one line and exit code 1."""
     from serve.errors import StoreUnavailableError
     from serve.settings import load_settings
     from serve.store.core import Store
@@ -201,6 +196,13 @@ def _open(settings: Path | None, *, read_only: bool = False) -> Iterator[tuple[S
     except StoreUnavailableError as error:
         typer.echo(f"lang1: the database cannot be used: {error}; run it again, what was done stays done", err=True)
         raise typer.Exit(1) from None
+
+
+def _rows_of(store: Store, patient: str) -> dict[str, int]:
+    from serve.store import retention
+
+    tables = [table.name for table in retention.subject_tables()]
+    return {name: store.read(retention.count_of_subject, name, patient) for name in tables}
 
 
 def _empty_log(settings: Settings) -> None:

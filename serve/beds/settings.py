@@ -38,7 +38,7 @@ class BedSettings(BaseModel):
         default=365,
         ge=30,
         le=3650,
-        description="An encounter open for longer is taken for one that nobody closed: left out, and counted in a warning.",
+        description="An encounter open for longer is taken for one that nobody closed: left out, with a warning.",
     )
     beds_stale_minutes: int = Field(
         default=60,

@@ -26,6 +26,7 @@ from fhir_adapters.json_body import parse_json_object
 from fhir_adapters.parameters import ScoreRequest
 from lang1.tasks import TaskRegistry
 from serve.document_reading import DocumentReader
+from serve.ehr.cds_notes import CdsNotes
 from serve.errors import Problem, ServiceError
 from serve.fhir_notes import policy, stored_to_record
 from serve.http.answers import json_response
@@ -42,6 +43,7 @@ def router(services: Services) -> APIRouter:
     routes = APIRouter(prefix="/cds-services", tags=["CDS Hooks"])
     settings = services.settings
     reader = DocumentReader(settings)
+    notes = CdsNotes(settings)
 
     @routes.get("", summary="The CDS services")
     async def discover() -> Response:
@@ -55,7 +57,7 @@ def router(services: Services) -> APIRouter:
         body = await read_body(request, settings.max_body_bytes)
         asked = await at_once_or_in_thread(body, lambda: parse_cds_request(parse_json_object(body), service))
         registry = await services.pipeline.model.registry()
-        records = await _records(asked, registry, context)
+        records = await _records(asked, service, registry, context)
         shown = cards(records, registry)
         _count({card["uuid"] for card in shown}, records)
         return json_response({"cards": shown})
@@ -83,13 +85,30 @@ def router(services: Services) -> APIRouter:
             )
         return json_response({})
 
-    async def _records(asked: CdsRequest, registry: TaskRegistry, context: RequestContext) -> list[AssessmentRecord]:
-        """The scores to show: of the notes sent along, or of those scored before. Raises ServiceError."""
-        if asked.documents is None:
-            return await _scored_before(asked, registry, context)
+    async def _records(
+        asked: CdsRequest, service: CdsService, registry: TaskRegistry, context: RequestContext
+    ) -> list[AssessmentRecord]:
+        """The scores of notes sent along, scored before, or fetched. Raises ServiceError."""
+        if asked.documents is not None:
+            return await _scored_now(asked.documents, registry, context)
+        found = await _scored_before(asked, registry, context)
+        if found:
+            return found
+        fetched = await notes.fetch(asked, service, registry, context)
+        if fetched is not None and fetched.documents is not None:
+            return await _scored_now(fetched.documents, registry, context)
+        message = (
+            "no notes were sent, none of this encounter was scored before and they cannot be fetched; send "
+            "prefetch.notes, or fhirServer (the one this service is set to) with fhirAuthorization"
+        )
+        raise ServiceError(Problem(412, "required", message, expression="prefetch"))
+
+    async def _scored_now(
+        documents: tuple[ParsedDocument, ...], registry: TaskRegistry, context: RequestContext
+    ) -> list[AssessmentRecord]:
         requests = [
             ScoreRequest(document, tasks)
-            for document in newest_of_each_type(filter(_scorable, asked.documents))
+            for document in newest_of_each_type(filter(_scorable, documents))
             if (tasks := tuple(task for task in registry.values() if task.trained_on(document.note_type)))
         ]
         jobs = await asyncio.gather(*(reader.read(each, context) for each in requests))
@@ -111,15 +130,10 @@ def router(services: Services) -> APIRouter:
     async def _scored_before(
         asked: CdsRequest, registry: TaskRegistry, context: RequestContext
     ) -> list[AssessmentRecord]:
-        if asked.encounter is not None:
-            found = await services.pipeline.newest_of_encounter(asked.patient, asked.encounter, context)
-            if found:
-                return [stored_to_record(each) for each in found if each.task in registry]
-        message = (
-            "no notes were sent and none of this encounter was scored before; send prefetch.notes, or post the note to "
-            "/fhir/DocumentReference/$score first"
-        )
-        raise ServiceError(Problem(412, "required", message, expression="prefetch"))
+        if asked.encounter is None:
+            return []
+        found = await services.pipeline.newest_of_encounter(asked.patient, asked.encounter, context)
+        return [stored_to_record(each) for each in found if each.task in registry]
 
     def _scorable(document: ParsedDocument) -> bool:
         try:

@@ -17,7 +17,7 @@ from lang1.tasks import TaskRegistry
 from serve.errors import Problem, ServiceError
 from serve.fhir_notes import stored_to_record, stored_to_risk_assessment
 from serve.http.answers import fhir_response
-from serve.routes.fhir_search import PARAMETERS, page_links, parse_search
+from serve.routes.fhir_search import PARAMETERS, SHAPING, page_links, parse_search
 from serve.services import Services
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -49,7 +49,7 @@ def router(services: Services) -> APIRouter:
         "/RiskAssessment",
         summary="Search RiskAssessments, newest first",
         openapi_extra={"parameters": [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
-                                      for name in (*PARAMETERS, "_count")]},
+                                      for name in (*PARAMETERS, *SHAPING)]},
     )  # fmt: skip
     async def search(request: Request) -> Response:
         context = services.context(request)
@@ -66,7 +66,12 @@ def router(services: Services) -> APIRouter:
     @routes.get("/metadata", summary="CapabilityStatement")
     async def metadata() -> Response:
         statement = capability_statement(
-            await registry(), software_version=__version__, url=base, date=started, resources=_served()
+            await registry(),
+            software_version=__version__,
+            url=base,
+            date=started,
+            resources=_served(),
+            smart=bool(settings.auth_issuers),
         )
         return fhir_response(statement)
 

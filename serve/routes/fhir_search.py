@@ -18,7 +18,16 @@ from serve.store.records import SearchQuery
 DEFAULT_COUNT = 50
 MAX_COUNT = 500
 PARAMETERS = ("subject", "patient", "encounter", "identifier", "_lastUpdated", "_id")
-_CONTROL = ("_count", "_cursor", "_format", "_pretty")
+SHAPING = ("_count", "_sort", "_summary", "_total")
+"""Parameters that choose no record, only what the page looks like."""
+_CONTROL = (*SHAPING, "_totalMethod", "_cursor", "_format", "_pretty")
+SUPPORTED = {
+    "_sort": ("-_lastUpdated",),
+    "_summary": ("count", "false"),
+    "_total": ("none", "estimate", "accurate"),
+    # Aidbox's word for `_total`, which its client sends to every server.
+    "_totalMethod": ("count", "estimate", "none"),
+}
 _DATE = re.compile(
     r"(eq|ne|gt|lt|ge|le|sa|eb)?"
     r"(\d{4}(?:-\d{2}(?:-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:\d{2})?)?)?)?)"
@@ -33,9 +42,11 @@ def parse_search(parameters: list[tuple[str, str]]) -> SearchQuery:
     given: dict[str, list[str]] = {}
     for name, value in parameters:
         if name not in PARAMETERS and name not in _CONTROL:
-            raise _bad(f"a search parameter is not known; known: {', '.join((*PARAMETERS, '_count'))}", "not-supported")
+            raise _bad(f"a search parameter is not known; known: {', '.join((*PARAMETERS, *SHAPING))}", "not-supported")
         if "\x00" in value or (not value and name not in _CONTROL):
             raise _bad(f"{name} is empty or holds a control character; give it a value or leave it out")
+        if name in SUPPORTED and value not in SUPPORTED[name]:
+            raise _bad(f"{name} is supported as {' or '.join(SUPPORTED[name])}; send that", "not-supported")
         given.setdefault(name, []).append(value)
     updated: list[tuple[int | None, int | None]] = []
     excluded: list[tuple[int, int]] = []
@@ -93,6 +104,8 @@ def _identifiers(value: str) -> tuple[str, ...]:
 
 
 def _count(given: dict[str, list[str]]) -> int:
+    if "count" in given.get("_summary", []):
+        return 0
     values = given.get("_count", [str(DEFAULT_COUNT)])
     if len(values) > 1 or not re.fullmatch(r"\d{1,9}", values[0]):
         raise _bad("_count must be one whole number")

@@ -7,6 +7,7 @@ import asyncio
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from serve.backlog import publish_backlog
 from serve.errors import ServiceError
 from serve.http.answers import json_response
 from serve.services import Services
@@ -33,6 +34,7 @@ def router(services: Services) -> APIRouter:
     async def metrics_page() -> Response:
         from monitoring import metrics
 
+        await publish_backlog(services.pipeline, services.settings)
         return Response(await asyncio.to_thread(metrics.exposition), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     return routes

@@ -40,6 +40,7 @@ _COLUMNS = (
     Prediction.last_updated_ms,
     Prediction.superseded,
     Prediction.retracted,
+    Prediction.revision,
 )
 # SQLite takes 32,766 values a statement and PostgreSQL 65,535.
 _ROWS_PER_STATEMENT = 500
@@ -144,16 +145,15 @@ class Store:
         # What was just written is known; only what was there before is read, or what changed its standing.
         fresh = created - changed
         stored = {each: _as_stored(*by_id[each], now) for each in fresh}
-        stored |= _find(connection, by_id.keys() - fresh)
+        stored |= _find(connection, (by_id.keys() - fresh).union(*(note.known for note in notes)))
         results = []
         for note in notes:
             # Two notes of one transaction may be the same document: only one of them made its rows.
             own = frozenset(p.id for p in note.predictions if p.id in created)
             created -= own
             key = (note.note_key, note.bundle_sha256)
-            results.append(
-                CommittedNote(tuple(stored[p.id] for p in note.predictions), own, bool(own) and key not in known_notes)
-            )
+            recorded = tuple(stored[each] for each in (*note.known, *(p.id for p in note.predictions)))
+            results.append(CommittedNote(recorded, own, bool(own) and key not in known_notes))
             known_notes.add(key)
         return results
 
@@ -274,7 +274,7 @@ def _row(note: NewNote, prediction: NewPrediction, now: int) -> dict[str, Any]:
 def _stored(row: Row[Any]) -> StoredPrediction:
     return StoredPrediction(
         row.id, row.task, row.model_version, row.bundle_sha256, row.payload, row.last_updated_ms, row.superseded,
-        row.retracted,
+        row.retracted, row.revision,
     )  # fmt: skip
 
 

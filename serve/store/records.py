@@ -39,6 +39,11 @@ def fate_id(source: str, document: str, subject: str | None, fate: str, by: str 
     return str(uuid.uuid5(_NAMESPACE, _joined(source, document, subject or "", fate, by or "")))
 
 
+def document_version_id(source: str, document: str, subject: str | None) -> str:
+    """Deterministic id of the row that holds a document's newest version."""
+    return str(uuid.uuid5(_NAMESPACE, _joined("version", source, document, subject or "")))
+
+
 def _joined(*parts: str) -> str:
     # Lengths first: ("ab", "c") and ("a", "bc") must not be the same key.
     return "".join(f"{len(part)}:{part}" for part in parts)
@@ -59,6 +64,29 @@ class NewPrediction:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionOrder:
+    """Where a version of a document stands among its versions, as far as its meta says.
+
+    `updated_ms` is meta.lastUpdated in milliseconds since 1970 UTC, `number` meta.versionId where that is a number.
+    """
+
+    updated_ms: int | None = None
+    number: int | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to compare."""
+        return self.updated_ms is not None or self.number is not None
+
+    def is_newer_than(self, other: VersionOrder) -> bool | None:
+        """None where the two cannot be compared, or are the same version."""
+        for own, theirs in ((self.updated_ms, other.updated_ms), (self.number, other.number)):
+            if own is not None and theirs is not None and own != theirs:
+                return own > theirs
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class NewNote:
     """The scores of one note, recorded together. Token counts feed the metrics."""
 
@@ -76,6 +104,10 @@ class NewNote:
     note_type: str | None = None
     note_tokens: int = 0
     dropped_tokens: int = 0
+    version: VersionOrder | None = None
+    """Of a document with an id of its own: scores of its older versions are superseded. None: no such thing."""
+    known: tuple[str, ...] = ()
+    """Ids of predictions of this note that were recorded before, where there is nothing new but its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +122,7 @@ class StoredPrediction:
     last_updated_ms: int
     superseded: bool
     retracted: bool = False
+    revision: int = 1
 
 
 @dataclass(frozen=True, slots=True)

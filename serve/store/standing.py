@@ -7,6 +7,7 @@ from typing import Literal
 
 from sqlalchemy import func, insert, select, update
 
+from serve.store import versions
 from serve.store.records import NewNote, fate_id
 from serve.store.tables import DocumentFate, Outbox, Prediction
 from serve.store.transaction import Transaction
@@ -15,7 +16,8 @@ Fate = Literal["superseded", "retracted"]
 
 
 def apply(transaction: Transaction, notes: Sequence[NewNote], created: Iterable[str], sink: str | None) -> set[str]:
-    """Of notes just recorded: mark what they replace, and those of them that were replaced or retracted before.
+    """Of notes just recorded: mark what they replace, older versions of their documents, and those of them that were
+    replaced or retracted before.
 
     Returns the ids of predictions whose standing changed.
     """
@@ -25,11 +27,12 @@ def apply(transaction: Transaction, notes: Sequence[NewNote], created: Iterable[
             _remember(transaction, note.source, document, note.subject, "superseded", note.note_key)
             changed |= _mark(transaction, note.source, document, note.subject, "superseded", note.note_key)
     own = set(created)
+    changed |= versions.apply(transaction, notes, own)
     for note in notes:
         if note.document is not None and any(p.id in own for p in note.predictions):
             for fate, by in _fates(transaction, note):
                 changed |= _mark(transaction, note.source, note.document, note.subject, fate, by)
-    _announce(transaction, changed, sink)
+    _announce(transaction, changed)
     return changed
 
 
@@ -37,7 +40,7 @@ def retract(transaction: Transaction, source: str, document: str, subject: str |
     """A document was entered in error: its scores, and those that it may still get, do not stand. Returns their ids."""
     _remember(transaction, source, document, subject, "retracted", None)
     changed = _mark(transaction, source, document, subject, "retracted", None)
-    _announce(transaction, changed, sink)
+    _announce(transaction, changed)
     return sorted(changed)
 
 
@@ -78,23 +81,28 @@ def _mark(
     statement = (
         update(Prediction)
         .where(*conditions)
-        .values({column: True, Prediction.last_updated_ms: transaction.now_ms})
+        .values(
+            {column: True, Prediction.revision: Prediction.revision + 1, Prediction.last_updated_ms: transaction.now_ms}
+        )
         .returning(Prediction.id)
     )
     return set(transaction.connection.execute(statement).scalars())
 
 
-def _announce(transaction: Transaction, changed: set[str], sink: str | None) -> None:
-    """Write the new standing back for every prediction that was, or will be, written back."""
-    if sink is None or not changed:
+def _announce(transaction: Transaction, changed: set[str]) -> None:
+    """Write the new standing back for every prediction that was, or will be, written back.
+
+    By the sink that it went to, whichever is configured now: what stands in the EHR is what must change.
+    """
+    if not changed:
         return
     known = (
-        select(Outbox.prediction_id, func.max(Outbox.version))
+        select(Outbox.prediction_id, func.max(Outbox.version), func.max(Outbox.sink))
         .where(Outbox.prediction_id.in_(sorted(changed)))
         .group_by(Outbox.prediction_id)
     )
-    versions = [(prediction, version + 1) for prediction, version in transaction.connection.execute(known).all()]
-    enqueue(transaction, versions, sink)
+    for prediction, version, sink in transaction.connection.execute(known).all():
+        enqueue(transaction, [(prediction, version + 1)], sink)
 
 
 def enqueue(transaction: Transaction, versions: Sequence[tuple[str, int]], sink: str) -> None:

@@ -40,6 +40,8 @@ class Prediction(Base):
     """A later version of the document was scored."""
     retracted: Mapped[bool] = mapped_column(Boolean, server_default=false())
     """The document was entered in error."""
+    revision: Mapped[int] = mapped_column(Integer, server_default="1")
+    """Version of the RiskAssessment: 1, and one more for each change of standing."""
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     __table_args__ = (
@@ -47,6 +49,7 @@ class Prediction(Base):
         Index("ix_predictions_subject", "subject", "last_updated_ms"),
         Index("ix_predictions_encounter", "encounter", "last_updated_ms"),
         Index("ix_predictions_document", "source", "document"),
+        Index("ix_predictions_task", "task", "last_updated_ms"),
     )
 
 
@@ -66,6 +69,26 @@ class DocumentFate(Base):
     recorded_ms: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (Index("ix_document_fates_document", "source", "document"),)
+
+
+class DocumentVersion(Base):
+    """The newest version of a document that was scored, so that a late older one does not take its place."""
+
+    __tablename__ = "document_versions"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    source: Mapped[str] = mapped_column(String(64))
+    document: Mapped[str] = mapped_column(String(1024))
+    subject: Mapped[str | None] = mapped_column(String(1024))
+    note_key: Mapped[str] = mapped_column(String(36))
+    """Of the note whose scores stand."""
+    updated_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """`meta.lastUpdated`, milliseconds since 1970 UTC."""
+    number: Mapped[int | None] = mapped_column(BigInteger)
+    """`meta.versionId`, where it is a number."""
+    recorded_ms: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_document_versions_document", "source", "document"),)
 
 
 class Outbox(Base):
@@ -146,18 +169,35 @@ class UsedToken(Base):
 
 
 class Outcome(Base):
-    """What came of a note: a label for monitoring and retraining."""
+    """What came of a stay for one task: a label for monitoring and retraining, or why there is none."""
 
     __tablename__ = "outcomes"
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    task: Mapped[str] = mapped_column(String(64))
+    """Deterministic, from source, encounter and task: one row for each."""
+    source: Mapped[str] = mapped_column(String(64))
+    encounter: Mapped[str] = mapped_column(String(1024))
+    """The encounter's reference; while it is not known, what the sender of a given label called it."""
     subject: Mapped[str | None] = mapped_column(String(1024))
-    encounter: Mapped[str | None] = mapped_column(String(1024), index=True)
-    option: Mapped[int] = mapped_column(Integer)
+    task: Mapped[str] = mapped_column(String(64))
+    option: Mapped[int | None] = mapped_column(Integer)
     """Index of the option that came true."""
-    occurred_ms: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str | None] = mapped_column(String(32))
+    """Without an option: `lang1.hospital_record.Missing.code`."""
+    origin: Mapped[str] = mapped_column(String(8))
+    """`rule`, or `given` by the hospital itself, which stands over the rule."""
+    known_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """When the outcome was there to be read."""
+    discharged_ms: Mapped[int | None] = mapped_column(BigInteger)
+    due_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """When time alone may change it; None: never."""
+    first_recorded_ms: Mapped[int] = mapped_column(BigInteger)
     recorded_ms: Mapped[int] = mapped_column(BigInteger)
+    """When the present option or reason was recorded."""
+    changes: Mapped[int] = mapped_column(Integer)
+    """How often an option was replaced or taken back."""
+
+    __table_args__ = (Index("ix_outcomes_due", "source", "due_ms"),)
 
 
 class CardFeedback(Base):
@@ -186,3 +226,5 @@ class Audit(Base):
     source: Mapped[str] = mapped_column(String(64))
     request_id: Mapped[str] = mapped_column(String(64))
     prediction_ids: Mapped[list[str]] = mapped_column(JSON)
+
+    __table_args__ = (Index("ix_audit_action", "action", "recorded_ms"),)

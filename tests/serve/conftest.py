@@ -48,7 +48,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[
     running = RunningService(
         tmp_path_factory.mktemp("service"), bundle, ingress_replicas=2, scorer_replicas=2,
         max_body_bytes=1_000_000, max_attachment_bytes=500_000, max_text_chars=200_000, parser_timeout_s=5,
-        fhir_base_url="http://127.0.0.1:9/fhir", deadline_s=60,
+        fhir_base_url="http://127.0.0.1:9/fhir", deadline_s=60, monitor_every_s=3600,
     )  # fmt: skip
     running.client.event_hooks["response"].append(collect)
     yield running

@@ -40,7 +40,9 @@ class RunningService:
         self.database = self.state_dir / "lang1.sqlite3"
         self.output = folder / "output.log"
         self._file = folder / "settings.yaml"
-        values = {"bundle": str(bundle), "state_dir": str(self.state_dir), "port": self.port} | settings
+        values = {"bundle": str(bundle), "state_dir": str(self.state_dir), "port": self.port}
+        # A process less to start; the service of the session has its monitor.
+        values |= {"monitor_every_s": None} | settings
         self._file.write_text(yaml.safe_dump(values))
         self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
         self.start()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fhir_adapters.client.client import FhirClient
 from fhir_adapters.errors import FhirInputError
 from fhir_adapters.parameters import parse_score_request
 from lang1.tasks import BUILT_IN
@@ -32,7 +33,7 @@ def test_at_most_max_parsers_run_at_once_and_the_others_wait_until_their_deadlin
 ) -> None:
     gate, started = threading.Event(), []
 
-    def slow(request: Any, settings: Any, fetcher: Any) -> Any:
+    def slow(request: Any, settings: Any, fetcher: Any, source: str) -> Any:
         started.append(request)
         if request is HTML:
             gate.wait(10)
@@ -88,7 +89,7 @@ def test_a_server_that_drips_is_left_at_the_time_out() -> None:
         base = f"http://127.0.0.1:{server.getsockname()[1]}/fhir"
         began = time.monotonic()
         with pytest.raises(FhirInputError) as raised:
-            HttpFetcher(base, max_bytes=1000, timeout_s=0.3).fetch(f"{base}/Binary/1")
+            HttpFetcher(FhirClient(base), max_bytes=1000, timeout_s=0.3).fetch(f"{base}/Binary/1")
         assert (raised.value.status, raised.value.code) == (502, "transient")
         assert time.monotonic() - began < 3
         thread.join(10)

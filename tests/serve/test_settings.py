@@ -65,8 +65,10 @@ def test_an_unknown_variable_or_argument_is_an_error(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "hospital.example"])  # noqa: S104
 def test_any_address_but_loopback_is_refused_without_authentication(host: str) -> None:
-    with pytest.raises(SettingsError, match="authentication"):
+    with pytest.raises(SettingsError, match="there is no authentication; set auth_issuers"):
         load_settings(host=host)
+    issuer = {"issuer": "https://idp.example", "audience": "x", "jwks_url": "https://idp.example/jwks"}
+    assert load_settings(host=host, auth_issuers=[issuer]).host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
@@ -99,3 +101,15 @@ def test_a_database_password_is_not_shown(tmp_path: Path) -> None:
 def test_probability_scale_from_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANG1_PROBABILITY_SCALE", "100")
     assert load_settings().probability_scale == 100
+
+
+def test_no_two_groups_share_the_name_of_a_check() -> None:
+    """The one of a later base class would be dropped without a word."""
+    owners: dict[str, list[str]] = {}
+    for group in Settings.__mro__:
+        checks = getattr(group, "__pydantic_decorators__", None)
+        for name in [] if checks is None else (*checks.field_validators, *checks.model_validators):
+            if name in vars(group):
+                owners.setdefault(name, []).append(group.__name__)
+    assert owners
+    assert {name: groups for name, groups in owners.items() if len(groups) > 1} == {}

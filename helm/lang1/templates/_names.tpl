@@ -31,8 +31,69 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/* Whether the settings prove who calls, as the service's own AuthSettings.authenticates. */}}
 {{- define "lang1.authenticates" -}}
-{{- if eq (index .Chart.Annotations "lang1/service-authentication") "true" }}true{{ end }}
+{{- $s := .Values.settings -}}
+{{- if or (get $s "auth_issuers") (get $s "cds_clients") (get $s "oidc_issuer") }}true{{ end }}
+{{- end }}
+
+{{/* URL of /fhir as clients call it; empty where nothing says. */}}
+{{- define "lang1.publicBaseUrl" -}}
+{{- $ingress := .Values.exposure.ingress -}}
+{{- with get .Values.settings "public_base_url" }}{{ . }}
+{{- else }}{{ if $ingress.enabled }}https://{{ $ingress.host }}/fhir{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "lang1.writesBack" -}}
+{{- if ne (get .Values.settings "sink" | default "none") "none" }}true{{ end }}
+{{- end }}
+
+{{- define "lang1.monitors" -}}
+{{- $s := .Values.settings -}}
+{{- if and .Values.replicas.monitor (not (and (hasKey $s "monitor_every_s") (kindIs "invalid" $s.monitor_every_s))) }}true{{ end }}
+{{- end }}
+
+{{/* How many deployments of one process each there are: what fetches, what writes back, what monitors. */}}
+{{- define "lang1.loops" -}}
+{{- $s := .Values.settings -}}
+{{- $fetches := or (get $s "notifications") (get $s "poll_every_s") -}}
+{{- add (ternary 1 0 (not (empty $fetches))) (ternary 1 0 (include "lang1.writesBack" . | eq "true")) (ternary 1 0 (include "lang1.monitors" . | eq "true")) }}
+{{- end }}
+
+{{/* URLs, one a line, from which keys are taken. */}}
+{{- define "lang1.issuerUrls" -}}
+{{- range concat (get .Values.settings "auth_issuers" | default list) (get .Values.settings "cds_clients" | default list) }}
+{{- with get . "jwks_url" }}
+{{ . }}
+{{- end }}
+{{- end }}
+{{- with get .Values.settings "oidc_issuer" }}
+{{ . }}
+{{- end }}
+{{- end }}
+
+{{/* URLs, one a line, at which the FHIR server, its token endpoint and its bulk files are. */}}
+{{- define "lang1.fhirUrls" -}}
+{{- $s := .Values.settings -}}
+{{- range concat (list (get $s "fhir_base_url") (get $s "ehr_token_url")) (get $s "ehr_bulk_hosts" | default list) }}
+{{- with . }}
+{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* TCP ports of URLs that stand one a line, each once, as a list under `ports`. */}}
+{{- define "lang1.portsOf" -}}
+{{- $numbers := list -}}
+{{- range splitList "\n" (trim .) }}
+{{- $url := urlParse . }}
+{{- $default := ternary "443" "80" (eq (lower $url.scheme) "https") }}
+{{- $numbers = append $numbers (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default $default | int) }}
+{{- end }}
+{{- $ports := list }}
+{{- range $numbers | uniq }}{{ $ports = append $ports (dict "port" .) }}{{ end }}
+{{- dict "ports" $ports | toYaml }}
 {{- end }}
 
 {{- define "lang1.listenHost" -}}
@@ -66,4 +127,11 @@ workerLast: 10999
   {{- end }}
   protocol: {{ .protocol | default "TCP" }}
 {{- end }}
+{{- end }}
+
+{{/* Annotations of what the migration needs: WEIGHT. What failed stays to be read until the next try. */}}
+{{- define "lang1.hook" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}

@@ -40,13 +40,100 @@ seccompProfile:
   value: /tmp
 {{- end }}
 
-{{- define "lang1.databaseEnvironment" -}}
-{{- if eq .Values.database.kind "postgresql" }}
+{{/* (list $ SECRETNAME SECRETKEY) */}}
+{{- define "lang1.databaseUrl" -}}
 - name: LANG1_DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.database.secretName }}
-      key: {{ .Values.database.secretKey }}
+      name: {{ index . 1 }}
+      key: {{ index . 2 }}
+{{- end }}
+
+{{- define "lang1.databaseEnvironment" -}}
+{{- if eq .Values.database.kind "postgresql" }}
+{{- include "lang1.databaseUrl" (list . .Values.database.secretName .Values.database.secretKey) }}
+{{- end }}
+{{- end }}
+
+{{/* libpq's own variable, so that the URL need not name a path of the pods. */}}
+{{- define "lang1.databaseCaEnvironment" -}}
+{{- with .Values.database.ca }}
+{{- if or .secretName .configMapName }}
+- name: PGSSLROOTCERT
+  value: /etc/lang1/database/{{ .key }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "lang1.databaseCaMount" -}}
+{{- if include "lang1.databaseCaEnvironment" . }}
+- name: database-ca
+  mountPath: /etc/lang1/database
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "lang1.databaseCaVolume" -}}
+{{- with .Values.database.ca }}
+{{- if .secretName }}
+- name: database-ca
+  secret:
+    secretName: {{ .secretName }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: {{ .key }}
+{{- else if .configMapName }}
+- name: database-ca
+  configMap:
+    name: {{ .configMapName }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: {{ .key }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Whole volumes, never a subPath: a key that was changed in the Secret must reach the service, which reads it again. */}}
+{{- define "lang1.fileMounts" -}}
+{{- range $i, $file := .Values.secretFiles }}
+- name: secret-files-{{ $i }}
+  mountPath: /etc/lang1/secrets/{{ $file.secretName }}
+  readOnly: true
+{{- end }}
+{{- range $i, $file := .Values.configFiles }}
+- name: config-files-{{ $i }}
+  mountPath: /etc/lang1/config/{{ $file.configMapName }}
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "lang1.fileVolumes" -}}
+{{- range $i, $file := .Values.secretFiles }}
+- name: secret-files-{{ $i }}
+  secret:
+    secretName: {{ $file.secretName }}
+    # Of root and the pod's group (fsGroup).
+    defaultMode: 0440
+    {{- include "lang1.fileKeys" $file | nindent 4 }}
+{{- end }}
+{{- range $i, $file := .Values.configFiles }}
+- name: config-files-{{ $i }}
+  configMap:
+    name: {{ $file.configMapName }}
+    defaultMode: 0440
+    {{- include "lang1.fileKeys" $file | nindent 4 }}
+{{- end }}
+{{- end }}
+
+{{- define "lang1.fileKeys" -}}
+{{- with get . "keys" -}}
+items:
+  {{- range . }}
+  - key: {{ . }}
+    path: {{ . }}
+  {{- end }}
 {{- end }}
 {{- end }}
 

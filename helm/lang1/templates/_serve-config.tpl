@@ -14,9 +14,9 @@
 {{- $_ := set $args "scorer_gpus" .Values.scorer.gpus -}}
 {{- $_ := set $args "num_threads" .Values.scorer.threads -}}
 {{- if $bundle }}{{ $_ := set $args "bundle" $bundle }}{{ end -}}
-{{- if .Values.exposure.ingress.enabled }}
-{{- $_ := set $args "public_base_url" (printf "https://%s/fhir" .Values.exposure.ingress.host) -}}
-{{- end -}}
+{{- with include "lang1.publicBaseUrl" . }}{{ $_ := set $args "public_base_url" . }}{{ end -}}
+{{- /* Helm drops a null that a values file gives, in some versions: the way to say it is replicas.monitor. */ -}}
+{{- if not (include "lang1.monitors" .) }}{{ $_ := set $args "monitor_every_s" nil }}{{ end -}}
 {{ toYaml $args }}
 {{- end }}
 

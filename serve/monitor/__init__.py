@@ -1,0 +1,1 @@
+"""The monitor: labels that fell due, drift, calibration and realised quality, from what the database holds."""

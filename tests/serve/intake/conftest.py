@@ -1,0 +1,78 @@
+"""Stores on both databases, with a clock that the tests set."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from serve.store.core import Store
+from tests.ehr.server import TestEhr
+
+
+class Clock:
+    """Milliseconds; each look at it is one later."""
+
+    def __init__(self) -> None:
+        self.ms = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        self.ms += 1
+        return self.ms
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    base = request.getfixturevalue("postgres_url")
+    name = f"t{uuid.uuid4().hex}"
+    engine = create_engine(base, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return str(base.rpartition("/")[0] + "/" + name)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def open_store(url: str, clock: Clock) -> Iterator[Callable[..., Store]]:
+    opened: list[Store] = []
+
+    def make(**options: object) -> Store:
+        store = Store(url, clock_ms=clock, **options)  # type: ignore[arg-type]
+        opened.append(store)
+        return store
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Callable[..., Store]) -> Store:
+    store = open_store()
+    store.migrate()
+    return store
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Store]:
+    """A store with the real time, for tests whose subject is not the database."""
+    made = Store(f"sqlite:///{tmp_path / 'intake.sqlite3'}")
+    made.migrate()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ehr() -> Iterator[TestEhr]:
+    with TestEhr() as running:
+        yield running
