@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 
-.PHONY: demo serve test test-all check format bench bundle generated clean help
+.PHONY: sbom audit demo serve test test-all check format bench bundle generated clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,12 @@ bench: $(VENV)/.dev   ## measure the packed pass against plain loops; writes ben
 
 bundle: $(VENV)/.dev   ## remake the demo bundle from nothing (about an hour and a half on two free cores)
 	$(BIN)/lang1 train finetune --recipe demo --out lang1/demo_bundle $(ARGS)
+
+sbom: $(VENV)/.dev   ## the software bill of materials of this environment: dist/sbom.cdx.json
+	$(BIN)/python -m docs.sbom.make
+
+audit: $(VENV)/.dev   ## known vulnerabilities of the pinned packages; needs the network (ARGS=--require fails without)
+	$(BIN)/python -m docs.sbom.audit $(ARGS)
 
 clean:           ## remove what the targets above made, but not the environment
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from lang1.scores import ModelIdentity, RiskScore, RiskScores
 from lang1.tasks import Task
 from serve.explaining import Passage
 from serve.outcome import Outcome
-from serve.store.records import AuditAction, StoredPrediction, VersionOrder
+from serve.store.records import AuditAction, AuditEntry, StoredPrediction, VersionOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,13 @@ class RequestContext:
     deadline: float
     action: AuditAction = "score"
     """What the audit says of notes that are scored or found in this request."""
+    client_address: str | None = None
+
+    def audit(self, prediction_ids: Sequence[str], action: AuditAction | None = None) -> AuditEntry:
+        """The audit row of this request."""
+        return AuditEntry(
+            action or self.action, self.source, self.request_id, tuple(prediction_ids), self.client_address
+        )
 
     @property
     def left_s(self) -> float:

@@ -20,7 +20,6 @@ from serve.outcome import Outcome
 from serve.scorer import NoteToScore
 from serve.store.core import Store
 from serve.store.records import (
-    AuditEntry,
     NewFeedback,
     NewNote,
     NewPrediction,
@@ -164,7 +163,7 @@ class Pipeline:
                 answered += [each for each in own if each in found]
         if not answered:
             return {}
-        audit = AuditEntry(context.action, context.source, context.request_id, tuple(answered))
+        audit = context.audit(answered)
         # Shielded: once begun, a commit ends whether or not the client still listens.
         notes = new | again
         committed = await asyncio.shield(self._store.commit(list(notes.values()), [audit]))
@@ -177,14 +176,14 @@ class Pipeline:
         """One prediction of a patient's note, its reading recorded. Raises StoreUnavailableError."""
         stored = await self._read(lambda: self._reader.get_assessment(prediction))
         if stored is not None:
-            await self._store.commit((), [AuditEntry("read", context.source, context.request_id, (stored.id,))])
+            await self._store.commit((), [context.audit([stored.id], "read")])
         return stored
 
     async def search(self, query: SearchQuery, context: RequestContext) -> SearchPage:
         """A page of predictions, its reading recorded. Raises StoreUnavailableError."""
         page = await self._read(lambda: self._reader.search(query))
         read = tuple(each.id for each in page.predictions)
-        await self._store.commit((), [AuditEntry("search", context.source, context.request_id, read)])
+        await self._store.commit((), [context.audit(read, "search")])
         return page
 
     async def newest_of_encounter(
@@ -202,7 +201,7 @@ class Pipeline:
                 newest.setdefault(stored.task, stored)
         if newest:
             shown = tuple(each.id for each in newest.values())
-            await self._store.commit((), [AuditEntry(context.action, context.source, context.request_id, shown)])
+            await self._store.commit((), [context.audit(shown)])
         return list(newest.values())
 
     async def read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -19,6 +19,11 @@ EDGE_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 
 REQUIRED = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Where `ray start` made the cluster, Ray posts even that usage reports are disabled: to a closed port, then.
+    "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9/",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
     EDGE_VARIABLE: EDGE_CALLBACK,
     # Ray prints the arguments of failed tasks; nothing of them goes to a terminal.
     "RAY_SERVE_LOG_TO_STDERR": "0",
@@ -41,7 +46,14 @@ TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 AUTHENTICATION = {AUTH_MODE_VARIABLE: "token"}
 # Ray's switch for desktops, which works anywhere: the node's address is then 127.0.0.1, and every port of Ray listens
 # on it alone. `_node_ip_address` does not do it: Ray puts the machine's outer address in its place.
-LOCAL_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+LOCAL_ONLY = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray asks the cloud's metadata address and name at its start, whatever is set. A proxy that leads nowhere stops
+    # that, and every other library that would call home; the service's own clients take no proxy from here.
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+    "no_proxy": "127.0.0.1,localhost,::1",
+}
 TOKEN_FILE = "ray_auth_token"  # noqa: S105
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import threading
 import time
@@ -56,6 +57,8 @@ def run_service(
         raise SettingsError(f"bundle: {settings.bundle} holds no lang1.json; set bundle to a model bundle's folder")
     check_authentication(settings)
     set_local_ray_environment(settings.resolved_state_dir)
+    # Inherited by every process of Ray: a crash would write the notes in memory to the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     stop_asked = threading.Event()
     if block:
         _stop_on_signals(stop_asked)

@@ -38,4 +38,5 @@ class Services:
             source=caller_of(request).source,
             request_id=valid_or_new(request.headers.get("x-request-id", "").encode("latin-1")),
             deadline=time.monotonic() + self.settings.deadline_s,
+            client_address=request.client.host[:64] if request.client else None,
         )

@@ -52,7 +52,7 @@ def bernoulli_factor(product: Complexes, probabilities: Floats, z: Complexes) ->
     blocks = -(-len(probabilities) // _BLOCK)
     padded = np.zeros((blocks * _BLOCK, probabilities.shape[1]))
     padded[: len(probabilities)] = probabilities
-    by_block = padded.reshape(blocks, _BLOCK, -1)
+    by_block = padded.reshape(blocks, _BLOCK, probabilities.shape[1])
     law = np.zeros((blocks, probabilities.shape[1], _BLOCK + 1))
     law[..., 0] = 1.0
     for member in range(_BLOCK):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from ray import serve as ray_serve
@@ -15,7 +15,7 @@ from serve.handles import ScorerClient, StoreClient
 from serve.intake.loops import keep_healing, keep_house, keep_polling, keep_working, sleep_until
 from serve.intake.polling import Feeds
 from serve.intake.rows import release_all
-from serve.intake.take_in import TakeIn, TakeInNotes, takers
+from serve.intake.take_in import takers
 from serve.intake.worker import FreshResources, Worker
 from serve.logs import get_logger
 from serve.metrics_folder import use_metrics_folder
@@ -33,16 +33,12 @@ _RETRY_S: Final = 1.0
 class Intake:
     """The loops, without Ray. `start` in a running event loop, `stop` in the same."""
 
-    def __init__(
-        self, settings: Settings, pipeline: Pipeline, client: FhirClient, others: Mapping[str, TakeIn] | None = None
-    ) -> None:
-        """`others` take what is not a note, by resource type."""
+    def __init__(self, settings: Settings, pipeline: Pipeline, client: FhirClient) -> None:
         fresh = FreshResources()
-        notes = TakeInNotes(pipeline, settings)
         self._settings = settings
         self._pipeline = pipeline
         self._client = client
-        self._worker = Worker(settings, pipeline, client, notes, takers(notes, others), fresh)
+        self._worker = Worker(settings, pipeline, client, takers(pipeline, settings), fresh)
         self._feeds = Feeds(settings, pipeline, client, fresh)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

@@ -63,7 +63,7 @@ class Inbox:
         named = [each for each in self._named(notification) if each.type in self._takers]
         _count("not-supported", len(notification.changes) - len(named))
         rows = [each for each in named if each.change.resource is None and not each.change.deleted]
-        deleted = {each.literal or each.change.reference for each in named if each.change.deleted}
+        deleted = {each.literal or each.change.reference: each.type for each in named if each.change.deleted}
         if self._base is None and (rows or _without_content(notification)):
             message = "only full-resource notifications can be taken without fhir_base_url; set it"
             raise ServiceError(Problem(422, "not-supported", message))
@@ -72,6 +72,10 @@ class Inbox:
         kept = [each.row(None if each.literal else "security") for each in rows]
         kept += [each.row() for each in whole[cap:] if self._may_fetch(each)]
         kept += await self._score(whole[:cap], context)
+        for reference, type_ in deleted.items():
+            # Notes are taken back together with the cursor; what else was deleted comes before it: nothing is lost.
+            if type_ != NOTE_RESOURCE and (gone := await self._takers[type_].gone(reference, context)).may_retry:
+                raise _again(gone)
         if any(not self._may_fetch(each) for each in whole[cap:]):
             raise ServiceError(
                 Problem(
@@ -83,7 +87,7 @@ class Inbox:
             context.request_id,
             _sighting(notification),
             tuple(kept),
-            tuple(sorted(each for each in deleted if each.startswith(f"{NOTE_RESOURCE}/")))
+            tuple(sorted(reference for reference, type_ in deleted.items() if type_ == NOTE_RESOURCE))
             if self._settings.retract_deleted
             else (),
             None if self._settings.sink == "none" else self._settings.sink,

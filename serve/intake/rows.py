@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
-from serve.intake.settings import NOTE_RESOURCE, OUTCOME_RESOURCES
+from fhir_adapters.outcomes.facts import FACT_TYPES
+from serve.intake.settings import NOTE_RESOURCE
 from serve.store.tables import Intake
 from serve.store.transaction import Transaction
 
@@ -211,7 +212,7 @@ def listed(
 def _type_of(reference: str) -> str:
     # What is no reference of a FHIR server may begin with anything.
     found = reference.partition("/")[0]
-    return found if found in (NOTE_RESOURCE, *OUTCOME_RESOURCES) else "other"
+    return found if found in (NOTE_RESOURCE, *FACT_TYPES) else "other"
 
 
 def replay(transaction: Transaction, ids: Sequence[int], codes: Sequence[str]) -> int:

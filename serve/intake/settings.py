@@ -7,8 +7,9 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from fhir_adapters.outcomes.facts import FACT_TYPES
+
 NOTE_RESOURCE: Final = "DocumentReference"
-OUTCOME_RESOURCES: Final = ("Encounter", "Condition", "ClaimResponse", "ExplanationOfBenefit")
 _OURS: Final = frozenset({"_lastUpdated", "_sort", "_count", "_format"})
 
 
@@ -37,7 +38,7 @@ class IntakeSettings(BaseModel):
     )
     poll_types: tuple[str, ...] = Field(
         default=(NOTE_RESOURCE,),
-        description=f"Resource types to search for, as a JSON list: {NOTE_RESOURCE}, {', '.join(OUTCOME_RESOURCES)}.",
+        description=f"Resource types to search for, as a JSON list: {NOTE_RESOURCE}, {', '.join(FACT_TYPES)}.",
     )
     poll_search: str = Field(
         default="",
@@ -92,7 +93,7 @@ class IntakeSettings(BaseModel):
     @field_validator("poll_types")
     @classmethod
     def _known_types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        known = (NOTE_RESOURCE, *OUTCOME_RESOURCES)
+        known = (NOTE_RESOURCE, *FACT_TYPES)
         if not value or not set(value) <= set(known) or len(set(value)) != len(value):
             raise ValueError(f"poll_types takes each of {', '.join(known)} at most once")
         return value

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fhir_adapters.subscriptions import Kind
+from fhir_adapters.subscription_status import Kind
 
 # Intervals beyond this are one: what heals them is one search in any case.
 _MAX_INTERVALS = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,6 +54,10 @@ class TakeIn(Protocol):
     """Takes resources of one type. Answers in their order; never raises."""
 
     async def __call__(self, resources: Sequence[dict[str, Any]], context: RequestContext) -> list[Taken]: ...
+
+    async def gone(self, reference: str, context: RequestContext) -> Taken:
+        """The resource `Type/id` was deleted. Again: no change."""
+        ...
 
 
 class TakeInNotes:
@@ -105,9 +109,11 @@ class TakeInNotes:
         return Taken(GONE)
 
 
-def takers(notes: TakeInNotes, others: Mapping[str, TakeIn] | None = None) -> dict[str, TakeIn]:
-    """The taker of each resource type: notes, and what else the service learns from."""
-    return {NOTE_RESOURCE: notes, **(others or {})}
+def takers(pipeline: Pipeline, settings: Settings) -> dict[str, TakeIn]:
+    """The taker of each resource type: notes, and the facts that outcomes are made of."""
+    from serve.outcomes.intake import fact_takers  # which imports this module
+
+    return {NOTE_RESOURCE: TakeInNotes(pipeline, settings), **fact_takers(pipeline, settings)}
 
 
 def own_context(settings: Settings, source: str) -> RequestContext:

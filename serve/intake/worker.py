@@ -15,8 +15,7 @@ from serve.errors import internal
 from serve.intake.beat import Beat
 from serve.intake.retries import ServerState, after_fetch_error, after_taking
 from serve.intake.rows import LeasedRow, Settled, due, settle_and_lease
-from serve.intake.settings import NOTE_RESOURCE
-from serve.intake.take_in import TakeIn, TakeInNotes, Taken, own_context
+from serve.intake.take_in import TakeIn, Taken, own_context
 from serve.logs import get_logger
 from serve.pipeline import Pipeline
 from serve.settings import Settings
@@ -52,14 +51,12 @@ class Worker:
         settings: Settings,
         pipeline: Pipeline,
         client: FhirClient,
-        notes: TakeInNotes,
         takers: Mapping[str, TakeIn],
         fresh: FreshResources,
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
         self._client = client
-        self._notes = notes
         self._takers = takers
         self._fresh = fresh
         self.beat = Beat()
@@ -144,9 +141,7 @@ class Worker:
                 away = self._server.away
                 self._server.answered(error)
                 if error.status == 410:
-                    if not row.reference.startswith(f"{NOTE_RESOURCE}/"):
-                        return Settled(row, "done", "deleted")
-                    taken = await self._notes.gone(row.reference, own_context(self._settings, row.source))
+                    taken = await taker.gone(row.reference, own_context(self._settings, row.source))
                     return after_taking(row, taken, first_wait_s=first_wait_s)
                 return after_fetch_error(row, error, away=away, first_wait_s=first_wait_s)
             self._server.answered()

@@ -13,6 +13,7 @@ from serve.outcomes.context import LabelContext
 from serve.outcomes.graph import chunks, encounters_named, links_named, links_of
 from serve.outcomes.keys import Role, outcome_id
 from serve.outcomes.relabel import relabel_patients
+from serve.outcomes.turns import take_turns
 from serve.outcomes.written import GIVEN, WrittenLabel, delete_outcomes, outcomes_by_id, upsert, with_history
 from serve.store.facts_tables import EncounterRow
 from serve.store.tables import Outcome
@@ -53,6 +54,7 @@ def record_given(
 
     An encounter that is not known yet is kept by the name that it was given, and found when it comes.
     """
+    take_turns(transaction, source)
     owners = encounters_named(transaction, source, [each.encounter for each in given])
     stays: dict[str, Any] = {}
     for part in chunks(sorted(set(owners.values()))):

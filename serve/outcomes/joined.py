@@ -13,27 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Row, and_, or_, select, tuple_
 
 from fhir_adapters.outcomes.elements import canonical_name, to_ms
 from lang1.hospital_record import (
     EXCLUDING,
-    NO_LABEL,
-    REASONS,
-    Encounters,
-    HospitalRecord,
-    Missing,
-    NoteTimes,
-    StayLabels,
 )
-from lang1.label_rules import note_labels
 from lang1.tasks import Task
-from serve.outcomes.clock import wall_clock, wall_clock_of_stays
 from serve.outcomes.context import LabelContext
 from serve.outcomes.graph import chunks, encounters_named
 from serve.outcomes.keys import outcome_id
 from serve.outcomes.labels import Horizons, make_labels
+from serve.outcomes.score_labels import OF_SCORES, labels_of_scores
 from serve.outcomes.written import outcomes_by_id
 from serve.store.core import Store
 from serve.store.facts_tables import EncounterRow
@@ -42,14 +33,6 @@ from serve.store.transaction import Transaction
 
 PAGE_ROWS = 2000
 _AUDIT_ROWS = 1000
-_BY_CODE = {reason.code: reason for reason in REASONS}
-# Told by the time of the score, which does not change.
-_OF_NOTES = frozenset(
-    {
-        Missing.BEFORE_ADMISSION, Missing.LATE_AFTER_ADMISSION, Missing.AFTER_END, Missing.BEFORE_DISCHARGE,
-        Missing.LATE_AFTER_DISCHARGE, Missing.AFTER_OUTCOME,
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +165,7 @@ def _join(
     bare = make_labels([], [], [], Horizons(None, None), context)
     bare_reason = next((each.bare for each in bare if each.task.name == task.name), None)
     found = [outcomes.get(key) for key in keys]
-    labels = _of_scores(task, scored, [stays.get(each) for each in named], found, bare_reason, context)
+    labels = labels_of_scores(task, scored, [stays.get(each) for each in named], found, bare_reason, context)
     joined = []
     for (row, at), (option, reason), outcome, name in zip(scored, labels, found, named, strict=True):
         stay, payload = stays.get(name), row.payload
@@ -201,7 +184,7 @@ def _join(
                 dropped_tokens=payload.get("dropped_tokens", 0),
                 option=option,
                 reason=None if reason is None else reason.code,
-                excluded=reason in EXCLUDING or reason in _OF_NOTES,
+                excluded=reason in EXCLUDING or reason in OF_SCORES,
                 known_ms=None if outcome is None else outcome["known_ms"],
                 recorded_ms=None if outcome is None else outcome["recorded_ms"],
                 discharged_ms=None if stay is None else stay.ended_ms,
@@ -225,44 +208,3 @@ def _stays(transaction: Transaction, named: Sequence[tuple[str, str]]) -> dict[t
             rows.update((row.id, row) for row in selected)
         found.update(((source, name), rows[own_id]) for name, own_id in owner.items() if own_id in rows)
     return found
-
-
-def _of_scores(
-    task: Task,
-    scored: Sequence[tuple[Row[Any], int]],
-    stays: Sequence[Row[Any] | None],
-    outcomes: Sequence[Mapping[str, Any] | None],
-    bare: Missing | None,
-    context: LabelContext,
-) -> list[tuple[int | None, Missing | None]]:
-    """Option, or the reason why there is none (both None: nothing is known), by the rules for notes."""
-    n = len(scored)
-    option = np.full(n, NO_LABEL, dtype=np.int8)
-    reason = np.full(n, -1, dtype=np.int8)
-    unknown = np.zeros(n, dtype=np.bool_)
-    for i, (stay, outcome) in enumerate(zip(stays, outcomes, strict=True)):
-        if outcome is not None and outcome["option"] is not None:
-            option[i] = outcome["option"]
-        elif outcome is not None:
-            reason[i] = REASONS.index(_BY_CODE[outcome["reason"]])
-        elif stay is not None and not stay.inpatient and bare is not None:
-            reason[i] = REASONS.index(bare)
-        else:
-            unknown[i] = True
-    started = [None if stay is None else stay.started_ms for stay in stays]
-    ended = [None if stay is None else stay.ended_ms for stay in stays]
-    admitted, discharged = wall_clock_of_stays(started, ended, context.zone)
-    none = np.zeros(n, dtype=np.bool_)
-    encounters = Encounters(
-        np.arange(n), admitted, discharged, np.full(n, -1, dtype=np.int8), none, none, none, none, none
-    )
-    known = wall_clock([None if each is None else each["known_ms"] for each in outcomes], context.zone)
-    given = StayLabels(option, reason, known)
-    at = wall_clock([moment for _, moment in scored], context.zone)
-    notes = NoteTimes(np.arange(n), np.full(n, task.note_types[0]), at, at)
-    policy = context.policy.model_copy(update={"one_note_a_stay": False})
-    answer = note_labels(HospitalRecord(encounters, given={task.name: given}), notes, task, policy)
-    return [
-        (None, None) if missing and code < 0 else (None if code >= 0 else label, REASONS[code] if code >= 0 else None)
-        for label, code, missing in zip(answer.label.tolist(), answer.reason.tolist(), unknown.tolist(), strict=True)
-    ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, select
 
 from fhir_adapters.outcomes.facts import Fact
 from serve.outcomes.context import LabelContext
@@ -17,6 +16,7 @@ from serve.outcomes.graph import Link, chunks, encounters_of, links_named, links
 from serve.outcomes.keys import Role, fact_id, link_id
 from serve.outcomes.merging import Change, FactRow, Links, merge
 from serve.outcomes.relabel import relabel_encounters
+from serve.outcomes.turns import take_turns
 from serve.outcomes.written import WrittenLabel, upsert
 from serve.store.facts_tables import ClaimRow, DiagnosisRow, EncounterRow, FactLink
 from serve.store.transaction import Transaction
@@ -35,16 +35,6 @@ class RecordedFacts:
 def table_of(kind: str) -> Any:
     """The table of facts of a resource type."""
     return _TABLES.get(kind, ClaimRow)
-
-
-def take_turns(transaction: Transaction, source: str) -> None:
-    """Wait until no other transaction takes in facts of this source.
-
-    Two that did so at once would each label a stay without what the other knows of it. SQLite has one writer anyway.
-    """
-    if transaction.connection.dialect.name == "postgresql":
-        key = int.from_bytes(hashlib.sha256(f"facts|{source}".encode()).digest()[:8], "big", signed=True)
-        transaction.connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
 
 def record_facts(transaction: Transaction, source: str, facts: Sequence[Fact], context: LabelContext) -> RecordedFacts:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import select, tuple_
 
 from serve.outcomes.context import LabelContext
-from serve.outcomes.record import take_turns
 from serve.outcomes.relabel import horizons, relabel_patients
+from serve.outcomes.turns import take_turns
 from serve.outcomes.written import WrittenLabel
 from serve.pipeline import Pipeline
 from serve.store.facts_tables import EncounterRow

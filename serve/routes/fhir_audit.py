@@ -18,7 +18,7 @@ from fhir_adapters.bundles import searchset_bundle
 from lang1 import __version__
 from serve.errors import Problem, ServiceError
 from serve.http.answers import fhir_response
-from serve.routes.fhir_search import _count, _references, _time_range
+from serve.routes.fhir_search import count_of, references_of, time_range
 from serve.services import Services
 from serve.settings import Settings
 from serve.store.audit import AuditedAccess, AuditQuery, audit_event, audit_page, record_access
@@ -47,7 +47,7 @@ def router(services: Services) -> APIRouter:
         context = services.context(request)
         parameters = request.query_params.multi_items()
         page = await pipeline.read(audit_page, parse_audit_search(parameters))
-        await pipeline.write(record_access, "audit", context.source, context.request_id)
+        await pipeline.write(record_access, "audit", context.source, context.request_id, (), context.client_address)
         bundle = searchset_bundle(
             [to_audit_event(event, observer) for event in page.events],
             total=0, self_url=_link(base, parameters), base_url=base,
@@ -64,7 +64,7 @@ def router(services: Services) -> APIRouter:
         event = await pipeline.read(audit_event, int(named[1]), int(named[2])) if named else None
         if event is None:
             raise ServiceError(Problem(404, "not-found", "no such AuditEvent here"))
-        await pipeline.write(record_access, "audit", context.source, context.request_id)
+        await pipeline.write(record_access, "audit", context.source, context.request_id, (), context.client_address)
         return fhir_response(to_audit_event(event, observer))
 
     return routes
@@ -85,6 +85,7 @@ def to_audit_event(event: AuditedAccess, observer: Observer) -> dict[str, Any]:
         request_id=event.request_id,
         prediction=event.prediction,
         subject=event.subject,
+        client_address=event.client_address,
     )
     return access_to_audit_event(access, observer)
 
@@ -110,17 +111,17 @@ def parse_audit_search(parameters: list[tuple[str, str]]) -> AuditQuery:
         else:
             recorded.append((low, high))
     return AuditQuery(
-        subjects=_references(given["patient"][0], "Patient") if "patient" in given else (),
+        subjects=references_of(given["patient"][0], "Patient") if "patient" in given else (),
         recorded=tuple(recorded),
         not_recorded=tuple(excluded),
-        count=_count(given),
+        count=count_of(given),
         after=_cursor(given),
     )
 
 
 def _date(value: str) -> tuple[int | None, int | None, bool]:
     try:
-        return _time_range(value)
+        return time_range(value)
     except ServiceError:
         raise _bad("date must be a FHIR date or instant of the calendar, with or without a prefix such as ge") from None
 

@@ -87,8 +87,7 @@ def router(services: Services) -> APIRouter:
                 await retract_mistaken_entries(services.pipeline, settings, bundle, context)
             scored = await _score(notes, context)
             answers |= {
-                entry.index: await _entry_answer(answer, registry)
-                for entry, answer in zip(notes, scored, strict=True)
+                entry.index: await _entry_answer(answer, registry) for entry, answer in zip(notes, scored, strict=True)
             }
         return fhir_response(batch_response_bundle([answers[entry.index] for entry in entries]))
 

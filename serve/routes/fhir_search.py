@@ -51,7 +51,7 @@ def parse_search(parameters: list[tuple[str, str]]) -> SearchQuery:
     updated: list[tuple[int | None, int | None]] = []
     excluded: list[tuple[int, int]] = []
     for value in given.get("_lastUpdated", []):
-        low, high, excludes = _time_range(value)
+        low, high, excludes = time_range(value)
         if excludes:
             excluded.append((low or _PAST, high or _FUTURE))
         else:
@@ -59,11 +59,11 @@ def parse_search(parameters: list[tuple[str, str]]) -> SearchQuery:
     return SearchQuery(
         ids=_once(given, "_id", _any_of),
         subjects=_subjects(given),
-        encounters=_once(given, "encounter", lambda value: _references(value, "Encounter")),
+        encounters=_once(given, "encounter", lambda value: references_of(value, "Encounter")),
         identifiers=_once(given, "identifier", _identifiers),
         updated=tuple(updated),
         not_updated=tuple(excluded),
-        count=_count(given),
+        count=count_of(given),
         after=_cursor(given),
     )
 
@@ -80,8 +80,8 @@ def _any_of(value: str) -> tuple[str, ...]:
 
 
 def _subjects(given: dict[str, list[str]]) -> tuple[str, ...]:
-    by_subject = _once(given, "subject", lambda value: _references(value, "Patient"))
-    by_patient = _once(given, "patient", lambda value: _references(value, "Patient"))
+    by_subject = _once(given, "subject", lambda value: references_of(value, "Patient"))
+    by_patient = _once(given, "patient", lambda value: references_of(value, "Patient"))
     if by_subject and by_patient:
         both = tuple(each for each in by_subject if each in by_patient)
         # Two conditions that no record meets; an empty tuple would mean no condition at all.
@@ -89,7 +89,7 @@ def _subjects(given: dict[str, list[str]]) -> tuple[str, ...]:
     return by_subject or by_patient
 
 
-def _references(value: str, kind: str) -> tuple[str, ...]:
+def references_of(value: str, kind: str) -> tuple[str, ...]:
     """`Patient/1`, `1` or an absolute URL."""
     return tuple(each if "/" in each or ":" in each else f"{kind}/{each}" for each in value.split(","))
 
@@ -103,7 +103,7 @@ def _identifiers(value: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _count(given: dict[str, list[str]]) -> int:
+def count_of(given: dict[str, list[str]]) -> int:
     if "count" in given.get("_summary", []):
         return 0
     values = given.get("_count", [str(DEFAULT_COUNT)])
@@ -112,7 +112,7 @@ def _count(given: dict[str, list[str]]) -> int:
     return min(int(values[0]), MAX_COUNT)
 
 
-def _time_range(value: str) -> tuple[int | None, int | None, bool]:
+def time_range(value: str) -> tuple[int | None, int | None, bool]:
     """Half-open milliseconds of a FHIR date with prefix; the flag says that the range is excluded."""
     match = _DATE.fullmatch(value)
     if not match:

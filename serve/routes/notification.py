@@ -15,7 +15,7 @@ from serve.errors import Problem, ServiceError
 from serve.http.answers import fhir_response
 from serve.http.body import FHIR_TYPES, at_once_or_in_thread, check_content_type, read_body
 from serve.intake.inbox import Inbox
-from serve.intake.take_in import TakeInNotes, intake_source, takers
+from serve.intake.take_in import intake_source, takers
 from serve.services import Services
 
 _FHIR_BODY = {"requestBody": {"required": True, "content": {"application/fhir+json": {"schema": {"type": "object"}}}}}
@@ -25,7 +25,7 @@ def router(services: Services) -> APIRouter:
     """The route of Subscriptions R4 Backport, channel `rest-hook`."""
     routes = APIRouter(prefix="/fhir", tags=["EHR"])
     settings = services.settings
-    inbox = Inbox(settings, services.pipeline, takers(TakeInNotes(services.pipeline, settings)))
+    inbox = Inbox(settings, services.pipeline, takers(services.pipeline, settings))
 
     @routes.post("/$notification", summary="Take a Subscription's notification", openapi_extra=_FHIR_BODY)
     async def notify(request: Request) -> Response:

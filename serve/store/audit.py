@@ -46,6 +46,7 @@ class AuditedAccess:
     prediction: str | None
     """None for a search, and for what is of no score."""
     subject: str | None
+    client_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,12 @@ def audit_event(transaction: Transaction, row_id: int, position: int) -> Audited
 
 
 def record_access(
-    transaction: Transaction, action: str, source: str, request_id: str, prediction_ids: Sequence[str] = ()
+    transaction: Transaction,
+    action: str,
+    source: str,
+    request_id: str,
+    prediction_ids: Sequence[str] = (),
+    client_address: str | None = None,
 ) -> None:
     """An audit row of what is neither score nor read of a score: the audit's own reading, deletion, merging."""
     row: dict[str, Any] = {
@@ -95,11 +101,15 @@ def record_access(
         "source": source,
         "request_id": request_id,
         "prediction_ids": list(prediction_ids),
+        "client_address": client_address,
     }
     transaction.connection.execute(insert(Audit), [row])
 
 
-_COLUMNS = (Audit.id, Audit.recorded_ms, Audit.action, Audit.source, Audit.request_id, Audit.prediction_ids)
+_COLUMNS = (
+    Audit.id, Audit.recorded_ms, Audit.action, Audit.source, Audit.request_id, Audit.prediction_ids,
+    Audit.client_address,
+)  # fmt: skip
 
 
 def _rows(
@@ -148,5 +158,5 @@ def _events(row: Any, subjects: dict[str, str | None]) -> Iterator[AuditedAccess
         seen.add(subject)
         yield AuditedAccess(
             row.id, position, row.recorded_ms, row.action, row.source, row.request_id,
-            None if of_search else prediction, subject,
+            None if of_search else prediction, subject, row.client_address,
         )  # fmt: skip

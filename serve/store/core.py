@@ -138,7 +138,7 @@ class Store:
                 insert(Audit),
                 [
                     {"recorded_ms": now, "action": entry.action, "source": entry.source, "request_id": entry.request_id,
-                     "prediction_ids": list(entry.prediction_ids)}
+                     "client_address": entry.client_address, "prediction_ids": list(entry.prediction_ids)}
                     for entry in audit
                 ],
             )  # fmt: skip

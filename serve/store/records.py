@@ -143,6 +143,7 @@ class AuditEntry:
     source: str
     request_id: str
     prediction_ids: tuple[str, ...]
+    client_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,8 @@ class Audit(Base):
     action: Mapped[str] = mapped_column(String(16))
     source: Mapped[str] = mapped_column(String(64))
     request_id: Mapped[str] = mapped_column(String(64))
+    client_address: Mapped[str | None] = mapped_column(String(64))
+    """Of the connection: behind a proxy, the proxy's."""
     prediction_ids: Mapped[list[str]] = mapped_column(JSON)
 
     __table_args__ = (Index("ix_audit_action", "action", "recorded_ms"),)

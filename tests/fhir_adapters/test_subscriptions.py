@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fhir_adapters.entered_in_error import mistaken_document
 from fhir_adapters.errors import FhirInputError
-from fhir_adapters.subscriptions import KINDS, MAX_EVENTS, Change, parse_notification
+from fhir_adapters.subscription_status import KINDS, MAX_EVENTS
+from fhir_adapters.subscriptions import Change, parse_notification
 
 BASE = "https://ehr.example.org/fhir"
 NOTE = {"resourceType": "DocumentReference", "id": "1"}

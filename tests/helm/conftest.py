@@ -1,23 +1,27 @@
-"""A copy of the chart as it will be once the service authenticates its clients."""
+"""The settings of a release are read as in its pods: from its values and Secrets, not from this machine."""
 
 from __future__ import annotations
 
-import shutil
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.helm.chart import CHART
-
-FLAG = "lang1/service-authentication: "
+from serve.ray_environment import DEFAULTS, REQUIRED
 
 
-@pytest.fixture(scope="session")
-def authenticating_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    copy = tmp_path_factory.mktemp("chart") / "lang1"
-    shutil.copytree(CHART, copy)
-    file = copy / "Chart.yaml"
-    # As it is now, or already as it will be.
-    file.write_text(file.read_text().replace(f'{FLAG}"false"', f'{FLAG}"true"'))
-    assert f'{FLAG}"true"' in file.read_text()
-    return copy
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of this machine, and none that building an application leaves behind."""
+    for name in [*REQUIRED, *DEFAULTS, *(each for each in os.environ if each.startswith("LANG1_"))]:
+        monkeypatch.setenv(name, "before")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LANG1_DATABASE_URL", "postgresql+psycopg://database/lang1")
+
+
+@pytest.fixture
+def mapping(tmp_path: Path) -> dict[str, str]:
+    """The one file that is read with the settings, here as it would be in a pod."""
+    file = tmp_path / "outcomes.yaml"
+    file.write_text("{}")
+    return {"outcome_mapping_file": str(file)}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.scripts.scripts import start
 
 from serve.settings import Settings
-from tests.helm.chart import EXPOSED, PROFILES, merged, of_kind, profile, rendered
+from tests.helm.chart import CONNECTED, PROFILES, merged, of_kind, profile, rendered
 
 COMMON = {"node-manager-port", "object-manager-port", "dashboard-agent-grpc-port", "dashboard-agent-listen-port"}
 
@@ -66,6 +65,9 @@ def test_a_port_that_is_let_in_is_one_that_the_pod_opens(name: str) -> None:
             assert let_in == {(int(params[component]["dashboard-port"]),) * 2}
         elif policy["metadata"]["name"].endswith("-ray"):
             assert let_in == opened(params[component])
+        elif policy["metadata"]["name"].endswith("clients"):
+            assert component == "worker"
+            assert let_in == {(Settings.model_fields["port"].default,) * 2}
         else:
             assert not let_in, policy["metadata"]["name"]
         for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
@@ -96,11 +98,33 @@ def test_what_leaves_the_release() -> None:
         "database": {(5432, 5432)},
         "redis": {(6379, 6379)},
         "kubernetes-api": {(443, 443)},
+        "issuers": {(443, 443)},
+        "migration": {(53, 53), (5432, 5432)},
     }
 
 
-def test_clients_prometheus_and_the_fhir_server_once_exposed(authenticating_chart: Path) -> None:
-    objects = rendered(merged(profile("values-gpu"), EXPOSED), chart=authenticating_chart)
+def test_a_loopback_service_lets_nobody_in_and_asks_the_database_of_none() -> None:
+    names = {each["metadata"]["name"] for each in of_kind(rendered(profile("values-cpu")), "NetworkPolicy")}
+    assert names == {f"lang1-{name}" for name in ("deny-all", "dns", "head-ray", "worker-ray", "operator")}
+
+
+def test_the_migration_has_its_policy_before_its_job() -> None:
+    """At the first install none of the release's other policies is there when the hook runs."""
+    objects = rendered(profile("values-ha"))
+    (job,) = of_kind(objects, "Job")
+    (policy,) = [each for each in of_kind(objects, "NetworkPolicy") if each["metadata"]["name"] == "lang1-migration"]
+    (account,) = [each for each in of_kind(objects, "ServiceAccount") if each["metadata"]["name"] == "lang1-migration"]
+    assert policy["spec"]["podSelector"]["matchLabels"] == job["spec"]["template"]["metadata"]["labels"]
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert "ingress" not in policy["spec"]
+    for each in (job, policy, account):
+        assert each["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    weights = [int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in (policy, account, job)]
+    assert max(weights[:2]) < weights[2]
+
+
+def test_clients_prometheus_issuers_and_the_fhir_server() -> None:
+    objects = rendered(merged(profile("values-gpu"), CONNECTED))
     policies = {each["metadata"]["name"].removeprefix("lang1-"): each for each in of_kind(objects, "NetworkPolicy")}
     serving = Settings.model_fields["port"].default
     assert (
@@ -109,7 +133,12 @@ def test_clients_prometheus_and_the_fhir_server_once_exposed(authenticating_char
     assert ports_of(policies["ray-metrics"], "ingress") == {
         (int(clusters(objects)["worker"]["metrics-export-port"]),) * 2
     }
-    assert ports_of(policies["fhir"], "egress") == {(8443, 8443)}
+    assert ports_of(policies["fhir"], "egress") == {(port, port) for port in (443, 8443, 8444)}
+    assert ports_of(policies["issuers"], "egress") == {(443, 443), (9443, 9443)}
+    for name, peer in (("fhir", "10.0.0.9/32"), ("issuers", "10.0.0.7/32")):
+        (rule,) = policies[name]["spec"]["egress"]
+        assert rule["to"] == [{"ipBlock": {"cidr": peer}}]
+        assert len({port["port"] for port in rule["ports"]}) == len(rule["ports"])
 
 
 @pytest.mark.parametrize(("url", "port"), [("https://ehr/fhir", 443), ("http://ehr/fhir", 80), ("http://ehr:81/f", 81)])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helm.chart import PROFILES, absent, of_kind, pods, profile, rendered
+from tests.helm.chart import CONNECTED, PROFILES, absent, merged, of_kind, pods, profile, ray_pods, rendered
 
 SKIPPED = {
     "CKV_K8S_14": "tags are checked here: a tag is the chart's version, `latest` is refused",
@@ -21,11 +21,12 @@ SKIPPED = {
     "CKV2_K8S_6": "checkov sees pods here, not the policies beside them; test_network.py does",
 }
 SCRATCH = {"tmp", "ray-logs", "spill", "state", "training"}
+VALUES = {**{name: profile(name) for name in PROFILES}, "connected": merged(profile("values-ha"), CONNECTED)}
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("name", VALUES)
 def test_pods_are_restricted(name: str) -> None:
-    for component, pod in pods(rendered(profile(name))).items():
+    for component, pod in pods(rendered(VALUES[name])).items():
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False, component
         assert spec["serviceAccountName"] == f"lang1-{component}"
@@ -33,7 +34,8 @@ def test_pods_are_restricted(name: str) -> None:
         for forbidden in ("hostNetwork", "hostPID", "hostIPC"):
             assert not spec.get(forbidden)
         assert all(
-            {"emptyDir", "persistentVolumeClaim", "configMap", "projected"} & set(each) for each in spec["volumes"]
+            {"emptyDir", "persistentVolumeClaim", "configMap", "secret", "projected"} & set(each)
+            for each in spec["volumes"]
         )
         for container in spec["containers"]:
             context = container["securityContext"]
@@ -62,6 +64,32 @@ def test_only_the_autoscaler_has_a_token() -> None:
     assert not of_kind(rendered(profile("values-ha")), "Role")
 
 
+def test_secret_files_are_read_by_the_workers_group_alone() -> None:
+    found = pods(rendered(VALUES["connected"]))
+    worker = found["worker"]["spec"]
+    volumes = {each["name"]: each for each in worker["volumes"]}
+    (container,) = worker["containers"]
+    mounts = {each["mountPath"]: each for each in container["volumeMounts"] if each["mountPath"].startswith("/etc/")}
+    assert set(mounts) == {
+        "/etc/lang1/secrets/lang1-ehr",
+        "/etc/lang1/secrets/lang1-sso",
+        "/etc/lang1/config/lang1-keys",
+        "/etc/lang1/config/lang1-codes",
+        "/etc/lang1/database",
+    }
+    for mount in mounts.values():
+        volume = volumes[mount["name"]]
+        assert mount["readOnly"] is True
+        assert "subPath" not in mount  # a file of a subPath never changes, and keys are rotated
+        assert (volume.get("secret") or volume["configMap"])["defaultMode"] == 0o440
+    assert worker["securityContext"]["fsGroup"] == worker["securityContext"]["runAsGroup"]
+    sso = volumes[mounts["/etc/lang1/secrets/lang1-sso"]["name"]]["secret"]
+    assert sso["items"] == [{"key": name, "path": name} for name in ("client-secret", "session-key")]
+    for component in ("head", "migration"):
+        for volume in found[component]["spec"]["volumes"]:
+            assert "secret" not in volume, component
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_ray_token_authentication_is_on(name: str) -> None:
     objects = rendered(profile(name))
@@ -71,21 +99,22 @@ def test_ray_token_authentication_is_on(name: str) -> None:
 
 
 def test_spilled_objects_never_reach_a_disk() -> None:
-    for pod in pods(rendered(profile("values-ha"))).values():
+    for pod in ray_pods(rendered(profile("values-ha"))).values():
         (spill,) = [each for each in pod["spec"]["volumes"] if each["name"] == "spill"]
         assert spill["emptyDir"]["medium"] == "Memory"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("name", VALUES)
 def test_checkov_finds_nothing(name: str, tmp_path: Path) -> None:
     checkov = shutil.which("checkov")
     if checkov is None:
         absent("checkov is not installed")
-    objects = rendered(profile(name))
+    objects = rendered(VALUES[name])
     seen = [each for each in objects if not each["apiVersion"].startswith(("ray.io", "monitoring"))]
     file = tmp_path / "objects.yaml"
-    file.write_text(yaml.safe_dump_all([*map(_namespaced, seen), *pods(objects).values()]))
+    # A Job is among the objects; the pods inside custom kinds are what checkov would not see.
+    file.write_text(yaml.safe_dump_all([*map(_namespaced, seen), *ray_pods(objects).values()]))
     command = [checkov, "--framework", "kubernetes", "--compact", "--quiet", "--output", "json", "--file", str(file)]
     finished = subprocess.run(
         [*command, "--skip-check", ",".join(SKIPPED)], capture_output=True, text=True, timeout=300, check=False

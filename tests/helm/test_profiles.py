@@ -12,7 +12,7 @@ import yaml
 
 from tests.helm.chart import (
     CHART,
-    EXPOSED,
+    CONNECTED,
     FILLED_IN,
     PROFILES,
     crd_schema,
@@ -47,6 +47,7 @@ def test_a_profile_renders_valid_objects(name: str) -> None:
     objects = rendered(profile(name))
     kinds = {each["kind"] for each in objects}
     assert ({"RayJob"} if "train" in name else {"RayService"}) <= kinds
+    assert ({"Ingress", "Job"} <= kinds) == (name in {"values-gpu", "values-ha"})
     assert {"NetworkPolicy", "ServiceAccount"} <= kinds
     names = [(each["kind"], each["metadata"]["name"]) for each in objects]
     assert len(set(names)) == len(names)
@@ -61,11 +62,13 @@ def test_the_ha_profile_takes_the_gpu_profile_over_it() -> None:
     assert pods(objects)["worker"]["spec"]["runtimeClassName"] == "nvidia"
 
 
-def test_what_waits_for_authentication_is_valid_too(authenticating_chart: Path) -> None:
-    objects = rendered(merged(profile("values-gpu"), EXPOSED), chart=authenticating_chart)
+@pytest.mark.parametrize("name", ["values-gpu", "values-ha"])
+def test_every_way_in_and_out_is_valid_too(name: str) -> None:
+    objects = rendered(merged(profile(name), CONNECTED))
     assert {"Ingress", "PodMonitor", "PrometheusRule"} <= {each["kind"] for each in objects}
     check(objects)
     (ingress,) = of_kind(objects, "Ingress")
+    assert ingress["spec"]["ingressClassName"] == "nginx"
     assert ingress["spec"]["tls"] == [{"hosts": ["lang1.example.org"], "secretName": "lang1-tls"}]
 
 
@@ -133,4 +136,9 @@ def test_every_template_is_used() -> None:
     everything = merged(profile("values-cpu"), FILLED_IN["values-train-h100"], {"train": {"existingClaim": "c"}})
     texts = rendered_text(merged(everything, {"train": {"enabled": True}}))
     empty = {Path(file).name for file, text in texts.items() if not text.strip()}
-    assert empty == {"ingress.yaml", "monitoring.yaml", "poddisruptionbudget.yaml"}  # each in a test above or elsewhere
+    assert empty == {
+        "ingress.yaml",
+        "migration.yaml",
+        "monitoring.yaml",
+        "poddisruptionbudget.yaml",
+    }  # each in a test above or elsewhere

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import http.server
 import json
+import math
 import os
 import re
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,21 +22,27 @@ from monitoring.boards import boards
 from monitoring.rules import rule_groups
 from serve.app import AppArgs, build_app
 from serve.app_names import APPLICATION, SCORER
+from serve.auth.access import ROUTES
 from serve.errors import SettingsError
 from serve.ray_environment import DEFAULTS, REQUIRED
 from serve.settings import Settings, load_settings
-from tests.helm.chart import CHART, EXPOSED, PROFILES, ROOT, merged, of_kind, pods, profile, rendered, serve_config
+from tests.helm.chart import (
+    CHART,
+    CONNECTED,
+    PROFILES,
+    ROOT,
+    arguments,
+    merged,
+    of_kind,
+    pods,
+    profile,
+    ray_pods,
+    rendered,
+    required,
+    serve_config,
+)
 
 SCORING = [name for name in PROFILES if "train" not in name]
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of this machine, and none that building an application leaves behind."""
-    for name in [*REQUIRED, *DEFAULTS, *(each for each in os.environ if each.startswith("LANG1_"))]:
-        monkeypatch.setenv(name, "before")
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("LANG1_DATABASE_URL", "postgresql+psycopg://database/lang1")
 
 
 @pytest.mark.parametrize("name", SCORING)
@@ -54,23 +60,48 @@ def test_ray_serve_listens_where_the_service_was_asked(name: str) -> None:
     """The service judges its own `host`; Ray Serve listens on http_options' host, and on every address without one."""
     config = serve_config(rendered(profile(name)))
     args = config["applications"][0]["args"]
-    assert config["http_options"]["host"] == args["host"] == "127.0.0.1"
+    exposed = profile(name)["exposure"].get("enabled", False)
+    assert config["http_options"]["host"] == args["host"] == ("0.0.0.0" if exposed else "127.0.0.1")  # noqa: S104
     assert config["http_options"]["port"] == args["port"] == Settings.model_fields["port"].default
 
 
-def test_the_chart_exposes_the_service_only_when_the_service_lets_it(authenticating_chart: Path) -> None:
-    """This fails on the day the service can authenticate its clients: then change the annotation in Chart.yaml."""
-    config = serve_config(rendered(merged(profile("values-gpu"), EXPOSED), chart=authenticating_chart))
-    args = config["applications"][0]["args"]
-    assert config["http_options"]["host"] == args["host"] == "0.0.0.0"  # noqa: S104
-    try:
-        AppArgs.model_validate(args).settings()
-        accepted = True
-    except SettingsError as error:
-        assert "no authentication" in str(error)
-        accepted = False
-    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
-    assert annotations["lang1/service-authentication"] == str(accepted).lower()
+def test_the_room_is_for_every_process_that_the_application_reserves(mapping: dict[str, str]) -> None:
+    """The chart's sum against the deployments that the builder makes."""
+    for layer in ({}, CONNECTED, {"replicas": {"monitor": 0}}):
+        values = merged(profile("values-ha"), layer, {"scorer": {"cpus": 4, "autoscaling": {"enabled": False}}})
+        config = arguments(values) | mapping
+        reserved = reserved_cpus(build_app(AppArgs.model_validate(config)))
+        pods_needed = math.ceil(reserved / 4)
+        fits = merged(values, {"workers": {"cpu": 4, "minReplicas": 2, "maxReplicas": pods_needed}})
+        assert pods_needed == 3
+        rendered(fits)
+        with pytest.raises(required("helm_python").HelmError, match=f"reserve {reserved:g} CPUs"):
+            rendered(merged(fits, {"workers": {"maxReplicas": pods_needed - 1}}))
+
+
+def reserved_cpus(application: Any) -> float:
+    """CPU shares of an application's deployments, the bound ones too."""
+    seen: dict[str, float] = {}
+    waiting = [application]
+    while waiting:
+        bound = waiting.pop()._bound_deployment
+        options = bound.ray_actor_options
+        seen[bound.name] = options["num_cpus"] * (bound.num_replicas or 1)
+        for each in (*bound.init_args, *bound.init_kwargs.values()):
+            waiting += [one for one in (each if isinstance(each, list) else [each]) if isinstance(one, Application)]
+    return round(sum(seen.values()), 6)
+
+
+def test_libpq_reads_the_authority_from_the_variable_that_the_chart_sets() -> None:
+    found = pods(rendered(merged(profile("values-ha"), CONNECTED)))
+    for component in ("worker", "migration"):
+        (container,) = found[component]["spec"]["containers"]
+        (variable,) = [each for each in container["env"] if each["name"].startswith("PGSSL")]
+        (option,) = [
+            each for each in required("psycopg").pq.Conninfo.get_defaults() if each.envvar == variable["name"].encode()
+        ]
+        assert option.keyword == b"sslrootcert"
+        assert variable["value"] == "/etc/lang1/database/ca.crt"
 
 
 def test_every_setting_is_given_or_can_be() -> None:
@@ -82,8 +113,7 @@ def test_every_setting_is_given_or_can_be() -> None:
     settings = AppArgs.model_validate(args).settings()
     assert (settings.max_body_bytes, settings.max_text_chars) == (16_777_216, 1_000_000)
     given = set(args) - set(values["settings"])
-    # public_base_url goes with an Ingress.
-    assert given == set(CHART_SETTINGS) - {"database_url"}
+    assert given == set(CHART_SETTINGS) - {"database_url"} | {"public_base_url"}
 
 
 def test_the_database_url_comes_from_the_secret_alone() -> None:
@@ -93,9 +123,21 @@ def test_the_database_url_comes_from_the_secret_alone() -> None:
         assert variable["valueFrom"] == {"secretKeyRef": {"name": "lang1-database", "key": "url"}}, component
 
 
+def test_the_migration_may_have_a_role_of_its_own() -> None:
+    values = merged(profile("values-ha"), {"migration": {"secretName": "lang1-owner", "secretKey": "uri"}})
+    names = {
+        component: variable["valueFrom"]["secretKeyRef"]
+        for component, pod in pods(rendered(values)).items()
+        for variable in pod["spec"]["containers"][0]["env"]
+        if variable["name"] == "LANG1_DATABASE_URL"
+    }
+    assert names.pop("migration") == {"name": "lang1-owner", "key": "uri"}
+    assert list(names.values()) == [{"name": "lang1-database", "key": "url"}] * 2
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_ray_is_started_with_what_the_service_needs(name: str) -> None:
-    for component, pod in pods(rendered(profile(name))).items():
+    for component, pod in ray_pods(rendered(profile(name))).items():
         (container,) = pod["spec"]["containers"]
         variables = {each["name"]: each.get("value") for each in container["env"]}
         assert (REQUIRED | DEFAULTS).items() <= variables.items(), component
@@ -126,22 +168,9 @@ def test_the_chart_is_of_this_version_of_the_service() -> None:
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
 
 
-def test_the_job_runs_a_command_that_is_there() -> None:
-    import typer
-
-    from lang1.cli.main import app
-
+def test_the_run_is_a_command_that_is_there() -> None:
     (job,) = of_kind(rendered(profile("values-train-h100")), "RayJob")
-    words = job["spec"]["entrypoint"].split()
-    assert words.pop(0) == "lang1"
-    command: Any = typer.main.get_command(app)
-    context = command.make_context("lang1", [], resilient_parsing=True)
-    while hasattr(command, "get_command"):
-        found = command.get_command(context, words.pop(0))
-        assert found is not None
-        command = found
-    parsed = command.make_context("finetune", words).params
-    assert {name: str(value) for name, value in parsed.items() if value is not None} == {
+    assert parsed(job["spec"]["entrypoint"].split()) == {
         "recipe": "/recipe/recipe.yaml",
         "data": "/training/dataset",
         "work": "/training/work/run-1",
@@ -149,14 +178,46 @@ def test_the_job_runs_a_command_that_is_there() -> None:
     }
 
 
-def test_the_ingress_lets_clients_routes_out_and_keeps_the_platforms_in(authenticating_chart: Path) -> None:
-    (ingress,) = of_kind(rendered(merged(profile("values-gpu"), EXPOSED), chart=authenticating_chart), "Ingress")
+def test_the_migration_is_a_command_that_is_there() -> None:
+    (job,) = of_kind(rendered(profile("values-ha")), "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert parsed(container["command"]) == {}
+
+
+def parsed(words: list[str]) -> dict[str, str]:
+    """Options of a call of `lang1`, which must be a command of its command line."""
+    import typer
+
+    from lang1.cli.main import app
+
+    assert words[0] == "lang1"
+    rest = words[1:]
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("lang1", [], resilient_parsing=True)
+    while hasattr(command, "get_command"):
+        name = rest.pop(0)
+        command = command.get_command(context, name)
+        assert command is not None, name
+    options = command.make_context("command", rest).params
+    return {name: str(value) for name, value in options.items() if value is not None}
+
+
+def test_the_ingress_lets_clients_routes_out_and_keeps_the_platforms_in() -> None:
+    (ingress,) = of_kind(rendered(profile("values-gpu")), "Ingress")
     open_paths = {each["path"] for each in ingress["spec"]["rules"][0]["http"]["paths"]}
-    sources = "".join(path.read_text() for path in (ROOT / "serve" / "routes").glob("*.py"))
-    prefixes = set(re.findall(r'APIRouter\([^)]*prefix="(/[^"]+)"', sources))
-    assert len(prefixes) >= 2
-    assert prefixes <= open_paths
-    assert not open_paths & {"/", "/metrics", "/livez", "/readyz"}
+    assert all(each["pathType"] == "Prefix" for each in ingress["spec"]["rules"][0]["http"]["paths"])
+    inside = {path for _, path in ROUTES if not any(path == each or path.startswith(f"{each}/") for each in open_paths)}
+    assert inside == {"/metrics", "/livez", "/readyz", "/openapi.json"}
+    assert all(any(path.startswith(each) for _, path in ROUTES) for each in open_paths)
+
+
+def test_prometheus_asks_with_the_scope_that_the_service_wants() -> None:
+    (monitor,) = of_kind(rendered(merged(profile("values-gpu"), CONNECTED)), "PodMonitor")
+    (endpoint,) = [each for each in monitor["spec"]["podMetricsEndpoints"] if each["port"] == "serve"]
+    assert tuple(endpoint["oauth2"]["scopes"]) == ROUTES["GET", "/metrics"].scopes
+    open_to_all = {"settings": {"metrics_access": "open"}, "monitoring": {"service": {"oauth2": {"tokenUrl": ""}}}}
+    (monitor,) = of_kind(rendered(merged(profile("values-gpu"), CONNECTED, open_to_all)), "PodMonitor")
+    assert all("oauth2" not in each for each in monitor["spec"]["podMetricsEndpoints"])
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):
@@ -197,15 +258,15 @@ def test_the_probes_ask_livez_and_readyz(port: int, monkeypatch: pytest.MonkeyPa
     assert not passes("readinessProbe")
 
 
-def test_the_rules_are_the_generated_ones_in_the_releases_namespace(authenticating_chart: Path) -> None:
-    objects = rendered(merged(profile("values-gpu"), EXPOSED), chart=authenticating_chart)
+def test_the_rules_are_the_generated_ones_in_the_releases_namespace() -> None:
+    objects = rendered(merged(profile("values-gpu"), CONNECTED))
     (rule,) = of_kind(objects, "PrometheusRule")
     namespace = rule["spec"]["groups"][0]["rules"][0]["labels"]["namespace"]
     assert rule["spec"] == rule_groups({"namespace": namespace})
 
 
-def test_the_dashboards_are_the_generated_ones(authenticating_chart: Path) -> None:
-    values = merged(merged(profile("values-gpu"), EXPOSED), {"monitoring": {"dashboards": {"enabled": True}}})
-    (found,) = of_kind(rendered(values, chart=authenticating_chart), "ConfigMap")
+def test_the_dashboards_are_the_generated_ones() -> None:
+    values = merged(merged(profile("values-gpu"), CONNECTED), {"monitoring": {"dashboards": {"enabled": True}}})
+    (found,) = of_kind(rendered(values), "ConfigMap")
     assert {json.loads(text)["uid"] for text in found["data"].values()} == {board.uid for board in boards(BUILT_IN)}
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.helm.chart import EXPOSED, merged, profile, rendered, required
+from tests.helm.chart import profile, refused, rendered, required
 
 POSTGRES = {"kind": "postgresql", "secretName": "db", "peers": [{"ipBlock": {"cidr": "10.0.0.5/32"}}]}
 TRAIN = {"train": {"enabled": True, "runName": "r", "existingClaim": "c"}}
-NEEDS_AUTHENTICATION = {"exposure": {"enabled": True, "acknowledgeLoopbackOnly": False}}
 
 # profile, what is wrong over it, the value that the message names, the mend that it gives
 WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
@@ -39,35 +38,39 @@ WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "bundle path climbs out": ("gpu", {"bundle": {"path": "../x"}}, "/bundle/path", "does not match"),
     "two GPUs to train on": ("train-h100", {"train": {"gpus": 2}}, "/train/gpus", "want 1"),
     "run name": ("train-h100", {"train": {"runName": "a b; rm"}}, "/train/runName", "does not match"),
-    "exposed without authentication": (
+    "migration of SQLite": (
         "cpu",
-        NEEDS_AUTHENTICATION,
-        "exposure.enabled",
-        "set exposure.enabled to false",
+        {"migration": {"enabled": True}},
+        "migration.enabled",
+        "set migration.enabled to false",
     ),
-    "ingress without authentication": (
-        "cpu",
-        {"exposure": {"ingress": {"enabled": True, "host": "h", "tlsSecretName": "t"}}},
-        "exposure.ingress.enabled",
-        "set exposure.ingress.enabled to false",
+    "a role that migrates nothing": (
+        "gpu",
+        {"migration": {"enabled": False, "secretName": "owner"}},
+        "migration.secretName",
+        "set migration.enabled to true",
     ),
-    "clients of loopback": (
-        "cpu",
-        {"exposure": {"clients": [{"podSelector": {}}]}},
-        "exposure.clients",
-        "leave exposure.clients empty",
+    "two authorities": (
+        "gpu",
+        {"database": {"ca": {"secretName": "a", "configMapName": "b"}}},
+        "database.ca.secretName",
+        "leave one empty",
     ),
-    "loopback not acknowledged": (
+    "an authority of SQLite": (
         "cpu",
-        {"exposure": {"acknowledgeLoopbackOnly": False}},
-        "exposure.acknowledgeLoopbackOnly",
-        "set exposure.acknowledgeLoopbackOnly to true",
+        {"database": {"ca": {"secretName": "a"}}},
+        "database.ca",
+        "leave database.ca empty",
     ),
-    "service metrics of loopback": (
+    "CPU shares of what fetches and writes": (
         "cpu",
-        {"monitoring": {"service": {"enabled": True}}, "networkPolicy": {"prometheusNamespace": "m"}},
-        "monitoring.service.enabled",
-        "set monitoring.service.enabled to false",
+        {
+            "scorer": {"cpus": 1.6},
+            "settings": {"fhir_base_url": "https://ehr/fhir", "poll_every_s": 60, "sink": "observation"},
+            "networkPolicy": {"fhirPeers": [{"ipBlock": {"cidr": "10.0.0.9/32"}}]},
+        },
+        "workers: the processes reserve 2.1",
+        "lower scorer.cpus",
     ),
     "monitoring shut out": (
         "cpu",
@@ -77,7 +80,15 @@ WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
     ),
     "traffic steps of loopback": (
         "ha",
-        {"upgrade": {"type": "NewClusterWithIncrementalUpgrade"}},
+        {
+            "exposure": {
+                "enabled": False,
+                "acknowledgeLoopbackOnly": True,
+                "clients": [],
+                "ingress": {"enabled": False},
+            },
+            "upgrade": {"type": "NewClusterWithIncrementalUpgrade"},
+        },
         "upgrade.type",
         "set upgrade.type to NewCluster",
     ),
@@ -137,12 +148,6 @@ WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "networkPolicy.kubernetesApi.cidrs",
         "set it to the API's addresses",
     ),
-    "FHIR server shut out": (
-        "cpu",
-        {"settings": {"fhir_base_url": "https://ehr/fhir"}},
-        "networkPolicy.fhirPeers",
-        "name the FHIR server",
-    ),
     "GPU without a runtime class": (
         "gpu",
         {"workers": {"runtimeClassName": ""}},
@@ -154,7 +159,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "cuda without a GPU": ("cpu", {"settings": {"device": "cuda"}}, "settings.device", "settings.device to cpu"),
     "GPU and device cpu": ("gpu", {"settings": {"device": "cpu"}}, "settings.device", "settings.device to cuda"),
     "more scorers than room": ("cpu", {"replicas": {"scorer": 3}}, "workers: 3 scorers", "raise workers.maxReplicas"),
-    "CPU shares": ("cpu", {"scorer": {"cpus": 2}}, "workers: the processes reserve 2.2", "lower scorer.cpus"),
+    "CPU shares": ("cpu", {"scorer": {"cpus": 2}}, "workers: the processes reserve 2.3", "lower scorer.cpus"),
     "more threads than cores": ("cpu", {"scorer": {"threads": 4}}, "scorer.threads 4", "raise workers.cpu"),
     "scorers begin outside": ("ha", {"replicas": {"scorer": 7}}, "replicas.scorer 7", "set it between"),
     "bundle of no claim": ("cpu", {"bundle": {"path": "champion"}}, "bundle.path", "set bundle.existingClaim"),
@@ -172,30 +177,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_value_is_refused_with_the_mend(case: str) -> None:
-    name, wrong, value, mend = WRONG[case]
-    helm = required("helm_python")
-    rendered(profile(f"values-{name}"))
-    with pytest.raises(helm.HelmError) as refusal:
-        rendered(merged(profile(f"values-{name}"), wrong))
-    message = str(refusal.value)
-    assert value in message, message
-    assert mend in message, message
-
-
-def test_the_checks_for_an_exposed_service_hold_too(authenticating_chart: Any) -> None:
-    """Those that a chart of today cannot come to."""
-    right = merged(profile("values-gpu"), EXPOSED)
-    rendered(right, chart=authenticating_chart)
-    for wrong, message in (
-        ({"exposure": {"ingress": {"tlsSecretName": ""}}}, "exposure.ingress.tlsSecretName is empty"),
-        ({"exposure": {"ingress": {"host": ""}}}, "exposure.ingress.host is empty"),
-        ({"exposure": {"clients": []}}, "exposure.clients is empty"),
-        ({"exposure": {"acknowledgeLoopbackOnly": True}}, "set exposure.acknowledgeLoopbackOnly to false"),
-        ({"upgrade": {"incremental": {"gatewayClassName": ""}}}, "upgrade.incremental.gatewayClassName is empty"),
-        ({"upgrade": {"incremental": {"maxSurgePercent": 5}}}, "lower the step"),
-    ):
-        with pytest.raises(required("helm_python").HelmError, match=message):
-            rendered(merged(right, wrong), chart=authenticating_chart)
+    refused(*WRONG[case])
 
 
 def test_a_release_name_that_kuberay_refuses() -> None:

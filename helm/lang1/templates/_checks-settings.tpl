@@ -45,7 +45,7 @@
 {{- if and (hasSuffix "_file" $setting) $path }}{{ include "lang1.fileCheck" (list $ $setting $path) }}{{ end }}
 {{- end }}
 {{- range $setting := list "auth_issuers" "cds_clients" }}
-{{- range $i, $place := get $v.settings $setting }}
+{{- range $i, $place := get $v.settings $setting | default list }}
 {{- with get $place "jwks_file" }}{{ include "lang1.fileCheck" (list $ (printf "%s[%d].jwks_file" $setting $i) .) }}{{ end }}
 {{- end }}
 {{- end }}
@@ -56,6 +56,9 @@
 {{- $v := (index . 0).Values }}{{ $setting := index . 1 }}{{ $path := index . 2 }}
 {{- $isSecret := has $setting (list "ehr_key_file" "ehr_tls_key_file" "session_key_file" "oidc_client_secret_file" "notification_secret_file") }}
 {{- $parts := regexSplit "/" $path -1 }}
+{{- if and (eq $setting "outcome_mapping_file") (not (hasPrefix "/etc/lang1/config/" $path)) }}
+{{- fail (printf "settings.%s: %s is not on the head, where the settings are read first; mount it by configFiles and name it /etc/lang1/config/CONFIGMAPNAME/KEY" $setting $path) }}
+{{- end }}
 {{- $value := "" }}{{ $field := "" }}
 {{- if regexMatch "^/etc/lang1/secrets/[a-z0-9][-a-z0-9.]*/[-._a-zA-Z0-9]+$" $path }}
 {{- $value = "secretFiles" }}{{ $field = "secretName" }}

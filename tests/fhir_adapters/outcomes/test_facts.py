@@ -154,7 +154,6 @@ def test_a_booking_may_be_for_a_day_and_an_unknown_status_ends_with_its_period()
         ({**encounter("e1", *STAY), "period": ["SECRET"]}, "value", "Encounter"),
         ({**condition(), "code": "SECRET"}, "value", "Condition"),
         (benefit() | {"outcome": "SECRET"}, "code-invalid", "outcome"),
-        ({name: value for name, value in benefit().items() if name != "use"}, "required", "use"),
         (claim(created="SECRET"), "value", "Claim.created"),
         ({"resourceType": "Patient", "id": "SECRET"}, "invalid", "resourceType"),
     ],

@@ -114,6 +114,23 @@ def test_an_issuer_that_never_answered_is_not_asked_by_each_request(source: Jwks
     asyncio.run(run())
 
 
+def test_an_issuer_that_is_away_is_asked_again_after_a_while(source: JwksUrl, idp: Idp, clock: Clock) -> None:
+    async def run() -> None:
+        await kids(source, "ec-1")
+        idp.down = True
+        clock.now += 61
+        for _ in range(20):
+            assert await kids(source, "ec-1") == ["ec-1"]
+            await source._wait()
+        assert len(idp.requests) == 2
+        clock.now += jwks.RETRY_S
+        await kids(source, "ec-1")
+        await source._wait()
+        assert len(idp.requests) == 3
+
+    asyncio.run(run())
+
+
 def test_max_age_is_kept_within_bounds() -> None:
     assert jwks._max_age_s({"cache-control": "public, max-age=300"}) == 300
     assert jwks._max_age_s({"cache-control": "max-age=0"}) == jwks.MIN_AGE_S

@@ -15,10 +15,10 @@ from serve.beds.distribution import poisson_binomial
 
 
 def test_coverage_and_scores_of_a_small_backtest() -> None:
-    results = backtest(hospitals=1, origins=24, every=5, first_seed=21)
+    results = backtest(hospitals=1, origins=16, every=7, first_seed=21)
     for place, kind in (("hospital", "plain"), ("units", "randomised")):
         for levels in results["coverage"][place].values():
-            # 24 origins: wide bounds that a wrong model misses all the same.
+            # 16 origins: wide bounds that a wrong model misses all the same.
             assert 0.68 < levels["80%"][kind]["all"] < 0.92
             assert 0.89 < levels["95%"][kind]["all"] <= 1
     for counts in results["crps"].values():

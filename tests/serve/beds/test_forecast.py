@@ -166,6 +166,11 @@ def test_a_day_ends_at_the_census_hour() -> None:
     assert made.expected_occupancy.sum(axis=0) == pytest.approx(10 - np.cumsum(made.expected_departures.sum(axis=0)))
 
 
+def test_after_todays_count_the_next_is_tomorrows() -> None:
+    clock = HospitalClock(ZoneInfo("UTC"), census_hour=7)
+    assert [day.date.day for day in clock.census_days(NOW, 2)] == [21, 22]  # NOW is 07:30 on the 20th
+
+
 def test_the_night_the_clocks_change_is_one_day() -> None:
     days = EASTERN.census_days(datetime(2026, 10, 31, 16, tzinfo=UTC), 3)
     assert [day.date.day for day in days] == [31, 1, 2]

@@ -38,7 +38,9 @@ class Storm:
     seed: int
     cut_database: Callable[[], None]
     """Breaks or blocks the database's connections for a moment."""
-    kill_every_s: float = 2.5
+    kill_every_s: float = 4.0
+    max_kills: int = 12
+    """A machine that is slow for another reason must not be struck for ever."""
     killed: Counter[str] = field(default_factory=Counter)
     expected: dict[tuple[str, str], str] = field(default_factory=dict)
     """(DocumentReference, task) to the status that its one RiskAssessment must have in the end."""
@@ -173,7 +175,7 @@ class Storm:
 
     def _break_things(self, over: threading.Event) -> None:
         rng = random.Random(self.seed + 1)
-        while not over.wait(self.kill_every_s * (0.5 + rng.random())):
+        while self.killed.total() < self.max_kills and not over.wait(self.kill_every_s * (0.5 + rng.random())):
             victim = rng.choice((*DEPLOYMENTS, "database"))
             if victim == "database":
                 self.cut_database()

@@ -82,6 +82,6 @@ def test_two_hundred_notes_on_sqlite(tmp_path: Path, bundle: Path, ehr: TestEhr)
 def test_two_thousand_notes_on_postgresql(tmp_path: Path, bundle: Path, ehr: TestEhr, postgres_url: str) -> None:
     service = start(tmp_path, bundle, ehr, database_url=postgres_url, store_replicas=2)
     try:
-        weather(Storm(service, ehr, notes=2000, seed=11, cut_database=cut_postgres(postgres_url)))
+        weather(Storm(service, ehr, notes=2000, seed=11, cut_database=cut_postgres(postgres_url), max_kills=40))
     finally:
         assert service.stop() == 0

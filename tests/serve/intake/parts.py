@@ -15,7 +15,7 @@ from serve.errors import Problem
 from serve.intake.actor import Intake
 from serve.intake.inbox import Inbox
 from serve.intake.rows import backlog, listed
-from serve.intake.take_in import TakeInNotes, intake_source, own_context, takers
+from serve.intake.take_in import intake_source, own_context, takers
 from serve.outcome import Outcome
 from serve.pipeline import Pipeline
 from serve.scorer import ModelDescription, NoteToScore
@@ -86,7 +86,7 @@ class Running:
         client = make_client(self.settings)
         assert client is not None
         self.intake = Intake(self.settings, self.pipeline, client)
-        self.inbox = Inbox(self.settings, self.pipeline, takers(TakeInNotes(self.pipeline, self.settings)))
+        self.inbox = Inbox(self.settings, self.pipeline, takers(self.pipeline, self.settings))
         self.intake.start()
         return self
 

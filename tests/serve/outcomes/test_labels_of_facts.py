@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from fhir_adapters.outcomes.facts import Fact
+from fhir_adapters.outcomes.reading import read_fact
+from serve.outcomes.context import LabelContext
 from serve.outcomes.graph import links_of
 from serve.outcomes.keys import Role, fact_id
+from serve.outcomes.record import record_facts
 from serve.outcomes.refresh import fact_sources, refresh, relabel_some
 from serve.store.core import Store
+from serve.store.transaction import Transaction
 from tests.serve.outcomes.conftest import Clock
 from tests.serve.outcomes.resources import (
     CHARLSON,
@@ -235,3 +243,30 @@ def test_rewritten_links_leave_no_old_names(light: Hospital) -> None:
     light.take(encounter(*FIRST, identifier=[{"value": "b"}]))
     links = light.store.read(links_of, [fact_id("ehr", "Encounter/e1")])
     assert {link.name for link in links if link.role == Role.ENCOUNTER} == {"Encounter/e1", "|b"}
+
+
+def take_and_wait(
+    transaction: Transaction, facts: list[Fact], context: LabelContext, began: threading.Event, other: threading.Event
+) -> None:
+    """Takes facts in and keeps the transaction open until the other writer is done, or a second has passed."""
+    record_facts(transaction, "ehr", facts, context)
+    began.set()
+    other.wait(1)
+
+
+def test_facts_that_come_at_once_to_two_writers_meet(url: str, hospital: Hospital) -> None:
+    other = Hospital(Store(url, clock_ms=Clock()))
+    began, done = threading.Event(), threading.Event()
+    facts = [read_fact(condition(), hospital.reading)]
+
+    def second() -> None:
+        assert began.wait(20)
+        other.take(encounter(*FIRST))
+        done.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        late = threads.submit(second)
+        hospital.store.write(take_and_wait, facts, hospital.context, began, done)
+        late.result(20)
+    other.store.close()
+    assert hospital.label(CHARLSON) == 1
