@@ -42,6 +42,10 @@ calibration_alarm = _gauge(
 label_coverage_ratio = _gauge(
     "lang1_label_coverage_ratio", "Share of final outcomes in the oldest week of predictions that is not mature", "task"
 )
+beds_expected = Gauge(
+    "lang1_beds_expected", "The hospital at its next census: expected value, and the bounds of the 80% interval",
+    ["signal", "bound"], multiprocess_mode="mostrecent",
+)  # fmt: skip
 last_success = Gauge(
     "lang1_monitor_last_success_timestamp_seconds", "When the monitor last came to an end, seconds since 1970",
     multiprocess_mode="mostrecent",

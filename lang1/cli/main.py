@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lang1 import __version__
-from lang1.cli import bundle, data, demo, evaluate, intake, monitor, outbox, pull, score, serve, store, train
+from lang1.cli import auth, bundle, data, demo, evaluate, intake, monitor, outbox, pull, score, serve, store, train
 
 TRAIN_EXTRA = frozenset({"pyarrow", "scipy", "sklearn"})
 
@@ -30,6 +30,7 @@ app.add_typer(pull.app, name="pull")
 app.add_typer(intake.app, name="intake")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(store.app, name="store")
+app.add_typer(auth.app, name="auth")
 
 
 def _print_version(wanted: bool) -> None:

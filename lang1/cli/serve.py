@@ -10,7 +10,9 @@ import typer
 
 def serve(
     bundle: Annotated[Path | None, typer.Option(help="Model bundle.", show_default="the demo bundle")] = None,
-    host: Annotated[str | None, typer.Option(help="Loopback address to listen on.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; others than loopback need authentication.")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on.")] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of settings; see docs/settings.md.")] = None,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from ray import serve as ray_serve
@@ -11,6 +12,8 @@ from ray import serve as ray_serve
 from lang1.tasks import TaskRegistry
 from monitoring.errors import MonitorInputError
 from monitoring.reference import ReferenceProfile
+from serve.beds.board import BedBoard
+from serve.beds.recorded import RecordedCensus
 from serve.errors import ServiceError
 from serve.handles import ScorerClient, StoreClient
 from serve.logs import get_logger
@@ -36,6 +39,7 @@ class Monitor:
         self._scorers = scorers
         self._reader = reader
         self._pipeline = Pipeline(scorers, store, reader)
+        self._board = BedBoard(RecordedCensus(settings, self._pipeline), settings, settings.hospital_timezone)
         self._profiles: dict[str, ReferenceProfile | None] = {}
 
     async def run(self) -> Judged:
@@ -57,8 +61,27 @@ class Monitor:
         if judged.state is not None and judged.history is not None:
             await self._pipeline.write(save_state, sha256, judged.state.model_dump(mode="json"))
             gauges.publish(judged.state, judged.history, now_s)
+        await self._publish_beds()
         gauges.last_success.set(now_s)
         return judged
+
+    async def _publish_beds(self) -> None:
+        """The next census as gauges, where there are patients; a model without that task has none."""
+        from monitoring import gauges
+
+        try:
+            forecast = await self._board.forecast(datetime.now(UTC), 1)
+        except ServiceError as error:
+            if error.problem.status != 501:
+                raise
+            return
+        (day,) = forecast.hospital.days
+        for signal, expected, interval in (
+            ("occupancy", day.expected_occupancy, day.occupancy_80),
+            ("departures", day.expected_departures, day.departures_80),
+        ):
+            for bound, value in (("expected", expected), ("low", interval.low), ("high", interval.high)):
+                gauges.beds_expected.labels(signal, bound).set(value)
 
 
 class MonitorReplica:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, tuple_
 
 from serve.outcomes.context import LabelContext
+from serve.outcomes.intake import count_labels
 from serve.outcomes.relabel import horizons, relabel_patients
 from serve.outcomes.turns import take_turns
 from serve.outcomes.written import WrittenLabel
@@ -102,6 +103,7 @@ async def refresh_all(pipeline: Pipeline, context: LabelContext) -> list[Written
         after: tuple[int, str] | None = None
         while True:
             part = await pipeline.write(refresh, source, context, after)
+            count_labels(part.labels, {task.name: task for task in context.tasks})
             written += part.labels
             after = part.after
             if after is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,12 @@ def open_store(url: str, clock: Clock) -> Iterator[Callable[..., Store]]:
     yield make
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def turn(url: str) -> AbstractContextManager[object]:
+    """Held around a write where several write at once: SQLite has one writer, in the service too."""
+    return threading.Lock() if url.startswith("sqlite") else nullcontext()
 
 
 @pytest.fixture

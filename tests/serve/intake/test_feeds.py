@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import pytest
@@ -51,7 +52,9 @@ def test_a_notification_that_cannot_be_recorded_whole_changes_nothing(store: Sto
     assert store.read(subscriptions)[0][1].last == 0
 
 
-def test_ingress_replicas_that_write_at_once_lose_no_event(open_store: Callable[..., Store], store: Store) -> None:
+def test_ingress_replicas_that_write_at_once_lose_no_event(
+    open_store: Callable[..., Store], store: Store, turn: AbstractContextManager[object]
+) -> None:
     store.write(record_notification, arrival("handshake", since=0))
     barrier = threading.Barrier(4)
 
@@ -59,7 +62,8 @@ def test_ingress_replicas_that_write_at_once_lose_no_event(open_store: Callable[
         writer = open_store()
         barrier.wait()
         for number in range(place + 1, 41, 4):
-            writer.write(record_notification, arrival("event-notification", number))
+            with turn:
+                writer.write(record_notification, arrival("event-notification", number))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(tell, range(4)))

@@ -123,6 +123,7 @@ def test_an_amended_version_that_is_posted_supersedes_in_either_order(told: Runn
         ]
 
 
+@pytest.mark.slow
 def test_a_killed_intake_replica_loses_no_event_and_scores_none_twice(told: RunningService, ehr: TestEhr) -> None:
     source = Notifier(ehr, told.url + HOOK, subscription="killed")
     before = told.metric("lang1_notes_scored_total")

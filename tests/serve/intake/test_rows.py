@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 from serve.intake.rows import (
     MAX_TRIES,
@@ -99,18 +100,23 @@ def test_a_new_replica_frees_what_an_earlier_one_held(store: Store) -> None:
     assert len(lease(store, 3)) == 3
 
 
-def test_many_workers_share_the_rows_and_none_twice(open_store: Callable[..., Store], store: Store) -> None:
+def test_many_workers_share_the_rows_and_none_twice(
+    open_store: Callable[..., Store], store: Store, turn: AbstractContextManager[object]
+) -> None:
     store.write(enqueue, [row(i) for i in range(200)])
     taken: Counter[int] = Counter()
     lock = threading.Lock()
 
     def work(worker: Store) -> None:
         done: list[Settled] = []
-        while rows := lease(worker, 7, *done):
+        while True:
+            with turn:
+                rows = lease(worker, 7, *done)
+            if not rows:
+                return
             with lock:
                 taken.update(each.id for each in rows)
             done = [Settled(each, "done", "scored") for each in rows]
-        lease(worker, 0, *done)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, [open_store() for _ in range(4)]))

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -113,14 +114,17 @@ def test_a_change_of_standing_is_a_revision_and_is_written_back(open_store: Call
     assert (found.retracted, found.revision) == (True, 3)
 
 
-def test_concurrent_writers_agree_on_the_newest(open_store: Callable[..., Store], store: Store) -> None:
+def test_concurrent_writers_agree_on_the_newest(
+    open_store: Callable[..., Store], store: Store, turn: AbstractContextManager[object]
+) -> None:
     writers = [open_store() for _ in range(6)]
     barrier = threading.Barrier(6)
 
     def write(place: int) -> None:
         barrier.wait()
         for document in range(10):
-            writers[place].commit([note(f"text {place}", at(place), document=f"DocumentReference/{document}")])
+            with turn:
+                writers[place].commit([note(f"text {place}", at(place), document=f"DocumentReference/{document}")])
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, range(6)))

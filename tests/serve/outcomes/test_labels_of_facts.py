@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 
 from fhir_adapters.outcomes.facts import Fact
 from fhir_adapters.outcomes.reading import read_fact
+from monitoring import metrics
+from serve.outcomes import refresh as refreshing
 from serve.outcomes.context import LabelContext
 from serve.outcomes.graph import links_of
 from serve.outcomes.keys import Role, fact_id
 from serve.outcomes.record import record_facts
 from serve.outcomes.refresh import fact_sources, refresh, relabel_some
+from serve.pipeline import Pipeline
 from serve.store.core import Store
 from serve.store.transaction import Transaction
 from tests.serve.outcomes.conftest import Clock
@@ -270,3 +275,23 @@ def test_facts_that_come_at_once_to_two_writers_meet(url: str, hospital: Hospita
         late.result(20)
     other.store.close()
     assert hospital.label(CHARLSON) == 1
+
+
+def test_every_source_is_refreshed_to_the_end_and_counted(light: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Local:
+        async def read(self, work: Any, *args: Any) -> Any:
+            return light.store.read(work, *args)
+
+        async def write(self, work: Any, *args: Any) -> Any:
+            return light.store.write(work, *args)
+
+    monkeypatch.setattr(refresh, "__defaults__", (None, 2))
+    for source in ("ehr", "other"):
+        light.take(
+            *(encounter(f"{source}{number}", *FIRST[1:], patient=f"p{number}") for number in range(5)), source=source
+        )
+        light.take(later_stay(), source=source)
+    before = metrics.outcomes_total.labels(READMISSION, "no")._value.get()
+    written = asyncio.run(refreshing.refresh_all(cast("Pipeline", Local()), light.context))
+    assert [(each.task, each.option) for each in written] == [(READMISSION, 0)] * 10
+    assert metrics.outcomes_total.labels(READMISSION, "no")._value.get() == before + 10
