@@ -68,6 +68,8 @@ def _from_pydantic(kind: str, location: tuple[int | str, ...], resource_type: st
             status=422,
             expression=path,
         )
+    # Some models check what is required themselves, and say `model_field_validation.missing`.
+    kind = kind.rpartition(".")[2]
     complaint = _PLAIN_WORDS.get(kind, "has a value that FHIR R4 does not allow")
     return FhirInputError(
         f"{path} {complaint}; correct the resource", code="required" if kind == "missing" else "value", expression=path

@@ -184,6 +184,8 @@ class Settings(
         if self.oidc_issuer is not None and root.scheme != "https" and not is_loopback(root.hostname or ""):
             raise ValueError("oidc_issuer needs a public_base_url with https: a login must not cross a network open")
         self.check_base(self.fhir_base_url)
+        if self.has_intake and self.fhir_base_url is None:
+            raise ValueError("notifications and poll_every_s need fhir_base_url; set it to the FHIR server's base URL")
         if self.store_replicas > 1 and self.resolved_database_url.startswith("sqlite"):
             raise ValueError("store_replicas above 1 needs PostgreSQL (database_url); SQLite has one writer")
         return self

@@ -139,8 +139,40 @@ def merge(
             counts = _rows_of(store, old)
         else:
             counts = patient_merge.merge(store, old, new, _OPERATOR, str(uuid.uuid4()))
+            _relabel(store, chosen, new)
             _empty_log(chosen)
     _report(counts, "would be moved" if dry_run else "moved", as_json)
+
+
+@app.command()
+def relabel(settings: SettingsFile = None, as_json: AsJson = False) -> None:
+    """Label every stay anew: after outcome_mapping_file, hospital_timezone or tasks_file were changed."""
+    with _open(settings) as (store, chosen):
+        count = _relabel(store, chosen, None)
+    _report({"labels": count}, "were changed", as_json)
+
+
+def _relabel(store: Store, chosen: Settings, patient: str | None) -> int:
+    """Labels of one patient's stays, or of all, by the rules of the settings; how many changed."""
+    from lang1.tasks import BUILT_IN, load_tasks
+    from serve.outcomes.context import label_context
+    from serve.outcomes.refresh import fact_sources, relabel_some
+    from serve.outcomes.relabel import relabel_patients
+
+    context = label_context(chosen, load_tasks(chosen.tasks_file) if chosen.tasks_file else BUILT_IN)
+    changed = 0
+    for source in store.read(fact_sources):
+        if patient is not None:
+            changed += len(store.write(relabel_patients, source, [patient], context))
+            continue
+        after: str | None = None
+        while True:
+            part = store.write(relabel_some, source, context, after)
+            changed += len(part.labels)
+            after = part.after
+            if after is None:
+                break
+    return changed
 
 
 @app.command()

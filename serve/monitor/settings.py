@@ -13,7 +13,8 @@ class MonitorSettings(BaseModel):
     monitor_every_s: float | None = Field(
         default=3600.0,
         ge=1,
-        description="Seconds between two runs of the monitor. Unset: no monitor; its alert then fires.",
+        description="Seconds between two runs of the monitor, which also makes the labels that time alone makes "
+        "(30 days without a return). Unset: no monitor; its alert then fires.",
     )
     monitor_reference_weeks: int = Field(
         default=8,

@@ -29,12 +29,6 @@ class OutcomeSettings(BaseModel):
         description="The feed of encounters is taken to be complete until this long before the newest stay it told of; "
         "nobody is called not readmitted before that.",
     )
-    outcome_refresh_minutes: float = Field(
-        default=60.0,
-        gt=0,
-        le=1440,
-        description="Minutes between two looks for labels that time alone has made: 30 days without a return.",
-    )
     max_outcomes_per_call: int = Field(
         default=1000, ge=1, le=100_000, description="Most outcomes in one `POST /v1/outcomes`."
     )
