@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from lang1.label_rules import length_of_stay
 from training.synth import factors, truth
 from training.synth.config import SynthConfig
 from training.synth.patients import Encounters, draw_chunk
@@ -145,7 +146,7 @@ def _patients(seed: int, emergencies: int, electives: int) -> dict[str, Any]:
             have[kind] += int(((chunk.population.context[:, 2] == planned) == kind).sum())
     reason = np.concatenate([chunk.population.context[:, 2] for chunk in found])
     take = np.concatenate([np.flatnonzero((reason == planned) == kind)[: need[kind]] for kind in (False, True)])
-    los = truth.task_name("length_of_stay")
+    los = truth.task_name(length_of_stay.__name__)
     return {
         "reason": reason[take],
         "severity": np.concatenate([c.population.values[:, factors.column("severity")] for c in found])[take],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from dataclasses import dataclass
 
@@ -38,5 +39,13 @@ class Services:
             source=caller_of(request).source,
             request_id=valid_or_new(request.headers.get("x-request-id", "").encode("latin-1")),
             deadline=time.monotonic() + self.settings.deadline_s,
-            client_address=request.client.host[:64] if request.client else None,
+            client_address=_address(request),
         )
+
+
+def _address(request: Request) -> str | None:
+    """Of the client, or of the proxy in front. A proxy on this machine may name its client, in any words at all."""
+    try:
+        return str(ipaddress.ip_address(request.client.host)) if request.client else None
+    except ValueError:
+        return None

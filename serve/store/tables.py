@@ -226,7 +226,7 @@ class Audit(Base):
     source: Mapped[str] = mapped_column(String(64))
     request_id: Mapped[str] = mapped_column(String(64))
     client_address: Mapped[str | None] = mapped_column(String(64))
-    """Of the connection: behind a proxy, the proxy's."""
+    """As the connection, or a proxy on the same machine, tells it."""
     prediction_ids: Mapped[list[str]] = mapped_column(JSON)
 
     __table_args__ = (Index("ix_audit_action", "action", "recorded_ms"),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,16 +61,54 @@ def client(service: RunningService) -> httpx.Client:
     return service.client
 
 
+def _execute(url: str, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _migrated(url: str) -> None:
+    store = Store(url)
+    store.migrate()
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of the newest schema, to be copied: migrating anew would take most of a test's time."""
+    path = tmp_path_factory.mktemp("schema") / "empty.sqlite3"
+    _migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_url: str) -> str:
+    """Name of a database of the newest schema, a template for others."""
+    name = f"schema{uuid.uuid4().hex}"
+    _execute(postgres_url, f"CREATE DATABASE {name}")
+    _migrated(postgres_url.rpartition("/")[0] + "/" + name)
+    return name
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of the newest schema, without rows."""
+    if request.param == "sqlite":
+        copy = shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "store.sqlite3")
+        return f"sqlite:///{copy}"
+    base, name = request.getfixturevalue("postgres_url"), f"t{uuid.uuid4().hex}"
+    _execute(base, f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('migrated_postgres')}")
+    return str(base.rpartition("/")[0] + "/" + name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without a schema."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.sqlite3'}"
-    base = request.getfixturevalue("postgres_url")
-    name = f"t{uuid.uuid4().hex}"
-    engine = create_engine(base, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
+    base, name = request.getfixturevalue("postgres_url"), f"t{uuid.uuid4().hex}"
+    _execute(base, f"CREATE DATABASE {name}")
     return str(base.rpartition("/")[0] + "/" + name)
 
 
@@ -98,6 +137,4 @@ def open_store(url: str) -> Iterator[Callable[..., Store]]:
 
 @pytest.fixture
 def store(open_store: Callable[..., Store]) -> Store:
-    store = open_store(clock_ms=Clock())
-    store.migrate()
-    return store
+    return open_store(clock_ms=Clock())

@@ -91,10 +91,10 @@ def test_what_was_never_to_be_written_back_has_no_change_to_write(
     assert sinking.read(outbox_versions) == [1, 1]
 
 
-def test_a_database_of_an_earlier_version_keeps_its_scores(url: str) -> None:
-    store = Store(url)
+def test_a_database_of_an_earlier_version_keeps_its_scores(empty_url: str) -> None:
+    store = Store(empty_url)
     store.migrate("0002")
-    with create_engine(url).begin() as connection:
+    with create_engine(empty_url).begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO predictions (id, note_key, source, text_sha256, task, task_version, model_version, "

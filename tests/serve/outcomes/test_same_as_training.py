@@ -236,11 +236,11 @@ RELATED = "http://terminology.hl7.org/CodeSystem/ex-relatedclaimrelationship"
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_live_labels_are_those_of_training(
-    tmp_path_factory: pytest.TempPathFactory, empty_sqlite: Path, random: Random
+    tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path, random: Random
 ) -> None:
     stays = [random_stay(random) for _ in range(random.randrange(1, 12))]
     rules = policy(random)
-    path = shutil.copy(empty_sqlite, tmp_path_factory.mktemp("same") / "store.sqlite3")
+    path = shutil.copy(migrated_sqlite, tmp_path_factory.mktemp("same") / "store.sqlite3")
     with closing(Store(f"sqlite:///{path}", clock_ms=Clock())) as store:
         hospital = Hospital(store, ZONE.key, policy=rules, denials_final_after_days=None)
         sent = messages(stays, random)
