@@ -77,6 +77,7 @@ def _running_service(port: int, scratch: Path, log: Path) -> Iterator[None]:
     # The demo is the demo: a hospital's own settings must not send its invented notes to a real database.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LANG1_")}
     environment["LANG1_STATE_DIR"] = str(scratch / "state")
+    environment["LANG1_MONITOR_EVERY_S"] = "null"  # there is nothing to watch in two notes
     command = [sys.executable, "-m", "lang1.cli.main", "serve", "--port", str(port), "--host", "127.0.0.1"]
     command += ["--bundle", str(DEMO_BUNDLE)]
     with log.open("wb") as output:

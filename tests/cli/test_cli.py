@@ -153,6 +153,7 @@ def test_data_synth_writes_notes_and_manifest(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "d").iterdir()} == {"notes.parquet", "manifest.json"}
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_a_bundle_from_nothing(tmp_path: Path) -> None:
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1}
     plan = {"steps": 2, "batch_tokens": 1500, "learning_rate": 0.001}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,14 @@ from tests.serve.service import RunningService
 
 # A bearer token that every client here sends; None while the service under test asks for none.
 TOKEN: str | None = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What talks to the service of this package is slow: a model, an EHR on Node and two environments to start."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and "service" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="package")
