@@ -30,7 +30,7 @@ START_LIMIT_S = 240
 SERVE = [sys.executable, "-m", "ray.serve.scripts", "run"]
 
 
-def config(port: int, state_dir: Path, bundle: Path, loaded: Path) -> dict[str, Any]:
+def config(port: int, state_dir: Path, bundle: Path, loaded: Path, **settings: Any) -> dict[str, Any]:
     """A Serve config file: `bundle` is the builder's, `loaded` what the scorers are told to load."""
     return {
         "http_options": {"host": "127.0.0.1", "port": port},
@@ -39,7 +39,7 @@ def config(port: int, state_dir: Path, bundle: Path, loaded: Path) -> dict[str, 
                 "name": APPLICATION,
                 "route_prefix": "/",
                 "import_path": "serve.app:build_app",
-                "args": {"state_dir": str(state_dir), "bundle": str(bundle), "port": port},
+                "args": {"state_dir": str(state_dir), "bundle": str(bundle), "port": port, **settings},
                 "deployments": [{"name": SCORER, "user_config": {"bundle": str(loaded)}}],
             }
         ],
@@ -131,3 +131,56 @@ def test_a_config_file_starts_the_service_and_swaps_the_bundle_under_load(tmp_pa
         assert any("proxy" in each.name for each in logs)
         for each in logs:
             assert b"DocumentReference/$score" not in each.read_bytes(), each.name
+
+
+@pytest.mark.slow
+def test_a_rolling_redeploy_under_load_fails_no_request(tmp_path: Path) -> None:
+    """Every replica is replaced, because a setting of all of them changed."""
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    port, file, output = free_port(), tmp_path / "serve.yaml", tmp_path / "output.log"
+
+    def write(**settings: Any) -> None:
+        file.write_text(yaml.safe_dump(config(port, tmp_path / "state", bundle, bundle, ingress_replicas=2,
+                                              monitor_every_s=None, deadline_s=60, **settings)))  # fmt: skip
+
+    write()
+    statuses: list[int] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="l1-", dir="/tmp", ignore_cleanup_errors=True) as ray_folder,
+        serve_run(file, ray_folder, output) as environment,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90, trust_env=False) as client,
+    ):
+        wait_for(lambda: client.get("/readyz").status_code == 200, output)
+        over = threading.Event()
+
+        def keep_scoring(name: str) -> None:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90, trust_env=False) as own:
+                count = 0
+                while not over.is_set():
+                    count += 1
+                    call = {"notes": [{"id": f"{name}-{count}", "text": TEXT}]}
+                    statuses.append(own.post("/v1/score", json=call).status_code)
+
+        def refuses_two() -> bool:
+            notes = [{"id": "a", "text": "x"}, {"id": "b", "text": "x"}]
+            return client.post("/v1/score", json={"notes": notes}).status_code == 422
+
+        load = [threading.Thread(target=keep_scoring, args=(name,)) for name in ("one", "two")]
+        for each in load:
+            each.start()
+        try:
+            write(max_notes_per_call=1)
+            subprocess.run(
+                [*SERVE, "--address", "auto", "--non-blocking", str(file)],
+                env=environment, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=120,
+            )  # fmt: skip
+            # Both ingress replicas are new: ten answers in a row, which the proxy deals out between them.
+            wait_for(lambda: all(refuses_two() for _ in range(10)), output)
+        finally:
+            over.set()
+            for each in load:
+                each.join(90)
+        assert len(statuses) > 20
+        assert set(statuses) == {200}
+        recorded = client.get("/metrics").text
+        assert "lang1_notes_scored_total" in recorded
