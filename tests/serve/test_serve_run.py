@@ -112,7 +112,7 @@ def test_a_config_file_starts_the_service_and_swaps_the_bundle_under_load(tmp_pa
         try:
             subprocess.run(
                 [*SERVE, "--address", "auto", "--non-blocking", str(file)],
-                env=environment, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=120,
+                env=environment, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=300,
             )  # fmt: skip
             loaded = 'lang1_model_info{model_version="0.0.2"} 1.0'
             wait_for(lambda: loaded in client.get("/metrics").text, output)
@@ -172,7 +172,7 @@ def test_a_rolling_redeploy_under_load_fails_no_request(tmp_path: Path) -> None:
             write(max_notes_per_call=1)
             subprocess.run(
                 [*SERVE, "--address", "auto", "--non-blocking", str(file)],
-                env=environment, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=120,
+                env=environment, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=300,
             )  # fmt: skip
             # Both ingress replicas are new: ten answers in a row, which the proxy deals out between them.
             wait_for(lambda: all(refuses_two() for _ in range(10)), output)
