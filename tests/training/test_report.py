@@ -18,6 +18,9 @@ from training.report_page import report_page
 from training.synth.config import SynthConfig
 from training.synth.generate import read_notes, write_dataset
 
+# Trains and evaluates.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,6 +19,9 @@ from tests.ehr.server import TestEhr
 from tests.serve.notes import FHIR, SCORE, TEXT, batch, document
 from tests.serve.service import RunningService
 
+# A service and an EHR to start; the storm test has both in every run.
+pytestmark = pytest.mark.slow
+
 PHI = "Zebediah-Quillfeather-31337"
 HOOK = "/fhir/$notification"
 

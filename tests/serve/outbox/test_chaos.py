@@ -19,6 +19,9 @@ from tests.ehr.server import TestEhr
 from tests.serve.outbox.rig import FAST, Rig, scored
 from tests.serve.outbox.test_writer import Crashing, identifiers, run_until_crash
 
+# The storm test goes through the same over HTTP in every run.
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 60
 CHANCES = {
     Fault("drop-after"): 0.10,

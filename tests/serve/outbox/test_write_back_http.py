@@ -23,6 +23,9 @@ from tests.serve.conftest import FHIR_ANSWERS
 from tests.serve.notes import FHIR, SCORE, document
 from tests.serve.service import RunningService
 
+# A service and an EHR to start; the storm test has both in every run.
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 40.0
 ALL = len(BUILT_IN)
 

@@ -37,6 +37,9 @@ from tests.serve.security.plants import (
 from tests.serve.security.process_tree import open_files, tree
 from tests.serve.service import RunningService
 
+# A service to start and every route to call.
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 # What a score is found by, in the database alone. Nothing else that was sent may lie there.
 IN_DATABASE = re.compile(
