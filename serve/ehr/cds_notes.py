@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 from fhir_adapters.cds_hooks import MAX_NOTES, CdsRequest, CdsService
@@ -19,6 +20,7 @@ from serve.note_job import RequestContext
 from serve.settings import Settings
 
 _AT_ONCE = 8
+_MAX_UNSORTED = 200
 
 
 class CdsNotes:
@@ -67,12 +69,19 @@ def _bare(reference: str) -> str:
 
 
 def _search(client: FhirClient, query: dict[str, str], timeout_s: float) -> list[dict[str, Any]]:
-    found = []
-    for resource in client.search("DocumentReference", query, timeout_s=timeout_s):
-        found.append(resource)
-        if len(found) == MAX_NOTES:
-            break
-    return found
+    """The newest notes; of a server that does not sort, all up to a cap: the newest are chosen from them later."""
+    try:
+        return _first(client, query, MAX_NOTES, timeout_s)
+    except FhirServerError as error:
+        if error.kind is not ErrorKind.REJECTED:
+            raise
+    unsorted = {name: value for name, value in query.items() if name not in ("_sort", "_count")}
+    return _first(client, unsorted, _MAX_UNSORTED, timeout_s)
+
+
+def _first(client: FhirClient, query: dict[str, str], count: int, timeout_s: float) -> list[dict[str, Any]]:
+    # Not strictly: what a server leaves out of the query is judged again here.
+    return list(islice(client.search("DocumentReference", query, strict=False, timeout_s=timeout_s), count))
 
 
 def _away(error: FhirServerError) -> Problem:
