@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from serve.settings import Settings
 
 OBJECT_STORE_BYTES = 200 * 2**20
 READY_TIMEOUT_S = 120.0
+PORT_WAIT_S = 10.0
+"""The processes of a service that was killed go within about 2 s; who still listens after this is somebody else."""
 
 
 class Service:
@@ -50,12 +54,13 @@ def run_service(
 ) -> Service:
     """Start, wait until `/readyz` answers 200, call `on_ready`; with `block`, wait for SIGTERM or SIGINT and drain.
 
-    Raises SettingsError for a bundle that is not there and for keys that cannot be used, RuntimeError when the service
-    does not become ready.
+    Raises SettingsError for a bundle that is not there, for keys that cannot be used and for a port that is taken,
+    RuntimeError when the service does not become ready.
     """
     if not (settings.bundle.expanduser() / "lang1.json").is_file():
         raise SettingsError(f"bundle: {settings.bundle} holds no lang1.json; set bundle to a model bundle's folder")
     check_authentication(settings)
+    _wait_for_port(settings.host, settings.port)
     set_local_ray_environment(settings.resolved_state_dir)
     # Inherited by every process of Ray: a crash would write the notes in memory to the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -108,6 +113,26 @@ def _start(settings: Settings, num_cpus: float | None) -> Service:
         service.stop()
         raise
     return service
+
+
+def _wait_for_port(host: str, port: int) -> None:
+    """Return once nobody listens there: Ray's proxy would share the port with whoever does, and answer half the calls.
+
+    Raises SettingsError when it stays taken.
+    """
+    until = time.monotonic() + PORT_WAIT_S
+    while True:
+        try:
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended just now are none
+                probe.bind((host, port))
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise SettingsError(f"host: cannot listen on {host} port {port} ({error.strerror})") from None
+        if time.monotonic() > until:
+            raise SettingsError(f"port: {port} on {host} is taken by another program; end it, or set another port")
+        time.sleep(0.1)
 
 
 def _session_dir() -> str:

@@ -48,13 +48,16 @@ class RunningService:
         self.start()
 
     def start(self) -> None:
+        until = time.monotonic() + START_LIMIT_S
+        # What a killed service left behind still answers for a moment.
+        while self._listened_to() and time.monotonic() < until:
+            time.sleep(0.05)  # polls with a limit
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LANG1_")}
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _RUN, str(self._file)],
                 stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=self._file.parent, start_new_session=True,
             )  # fmt: skip
-        until = time.monotonic() + START_LIMIT_S
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 break
@@ -65,6 +68,10 @@ class RunningService:
         tail = self.output.read_text(errors="replace")[-2000:]
         self.stop()
         raise AssertionError(f"the service did not become ready; its output ends with:\n{tail}")
+
+    def _listened_to(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> int:
         """SIGTERM, wait for the drain; the exit code."""
