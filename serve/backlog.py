@@ -26,6 +26,6 @@ async def publish_backlog(pipeline: Pipeline, settings: Settings) -> None:
             fetched = await pipeline.read(intake_backlog)
             metrics.intake_pending.set(fetched.pending)
             metrics.intake_dead.set(fetched.dead)
-            metrics.intake_oldest_seconds.set(fetched.oldest_ms / 1000)
+            metrics.intake_oldest_seconds.set(fetched.oldest_age_ms / 1000)
     except ServiceError:
         return

@@ -11,13 +11,10 @@ from fhir_adapters.parameters import DOCUMENT
 from fhir_adapters.references import objects
 from serve.note_job import RequestContext
 from serve.pipeline import Pipeline
-from serve.settings import Settings
 from serve.store.retraction import take_back
 
 
-async def retract_mistaken(
-    pipeline: Pipeline, settings: Settings, resource: Mapping[str, Any], context: RequestContext
-) -> bool:
+async def retract_mistaken(pipeline: Pipeline, resource: Mapping[str, Any], context: RequestContext) -> bool:
     """Whether a DocumentReference, or Parameters of `$score` with one, was entered in error; then its scores are too.
 
     Raises ServiceError when that could not be recorded: the sender must send it again.
@@ -29,28 +26,23 @@ async def retract_mistaken(
                 mistaken = mistaken or mistaken_document(parameter["resource"])
     if mistaken is None:
         return False
-    await retract(pipeline, settings, mistaken, context)
+    await retract(pipeline, mistaken, context)
     return True
 
 
-async def retract_mistaken_entries(
-    pipeline: Pipeline, settings: Settings, batch: Mapping[str, Any], context: RequestContext
-) -> None:
+async def retract_mistaken_entries(pipeline: Pipeline, batch: Mapping[str, Any], context: RequestContext) -> None:
     """The same for each note of a batch Bundle. Raises ServiceError."""
     for entry in objects(batch.get("entry")):
         request, resource = entry.get("request"), entry.get("resource")
         if not isinstance(request, dict) or not isinstance(resource, dict):
             continue
         if request.get("method") == "POST" and str(request.get("url")).removeprefix("/") in SCORE_URLS:
-            await retract_mistaken(pipeline, settings, resource, context)
+            await retract_mistaken(pipeline, resource, context)
 
 
-async def retract(pipeline: Pipeline, settings: Settings, mistaken: MistakenDocument, context: RequestContext) -> int:
+async def retract(pipeline: Pipeline, mistaken: MistakenDocument, context: RequestContext) -> int:
     """Take back the scores of a document. How many changed. Raises ServiceError."""
-    sink = None if settings.sink == "none" else settings.sink
-    changed = await pipeline.write(
-        take_back, context.source, mistaken.document, mistaken.subject, sink, context.request_id
-    )
+    changed = await pipeline.write(take_back, context.source, mistaken.document, mistaken.subject, context.request_id)
     if changed:
         from monitoring import metrics
 

@@ -67,9 +67,7 @@ def run_service(
     stop_asked = threading.Event()
     if block:
         _stop_on_signals(stop_asked)
-    service = _start(settings, num_cpus)
-    if block:
-        _stop_on_signals(stop_asked)  # again: ray.init puts its own SIGTERM handler in, which leaves at once
+    service = _start(settings, num_cpus, stop_asked if block else None)
     try:
         _wait_ready(service, stop_asked)
         if on_ready is not None:
@@ -84,7 +82,7 @@ def run_service(
     return service
 
 
-def _start(settings: Settings, num_cpus: float | None) -> Service:
+def _start(settings: Settings, num_cpus: float | None, stop_asked: threading.Event | None) -> Service:
     import ray
     from ray import serve as ray_serve
 
@@ -102,6 +100,8 @@ def _start(settings: Settings, num_cpus: float | None) -> Service:
             logging_level=logging.WARNING,
             _node_ip_address="127.0.0.1",
         )
+        if stop_asked is not None:
+            _stop_on_signals(stop_asked)  # again: ray.init puts its own SIGTERM handler in, which leaves at once
     service = Service(settings, owns_ray=owns_ray, session_dir=_session_dir())
     try:
         ray_serve.start(

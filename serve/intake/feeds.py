@@ -38,7 +38,6 @@ class Arrival:
     named: tuple[NamedResource, ...] = ()
     deleted: tuple[str, ...] = ()
     """Documents whose scores are taken back."""
-    sink: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,7 @@ def record_notification(transaction: Transaction, arrival: Arrival) -> Recorded:
     )  # fmt: skip
     _save(transaction, name, state.to_json())
     retracted = sum(
-        take_back(transaction, arrival.source, document, None, arrival.sink, arrival.request_id)
-        for document in arrival.deleted
+        take_back(transaction, arrival.source, document, None, arrival.request_id) for document in arrival.deleted
     )
     rows = [
         NewRow(arrival.source, each.reference, f"{digest[:16]}:{state.epoch}:{each.event}"[:128], each.dead_code)

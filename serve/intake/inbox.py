@@ -90,7 +90,6 @@ class Inbox:
             tuple(sorted(reference for reference, type_ in deleted.items() if type_ == NOTE_RESOURCE))
             if self._settings.retract_deleted
             else (),
-            None if self._settings.sink == "none" else self._settings.sink,
         )
         recorded = await self._pipeline.write(record_notification, arrival)
         _count_recorded(notification, kept, recorded)

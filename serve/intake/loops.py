@@ -105,7 +105,7 @@ async def keep_house(pipeline: Pipeline, settings: Settings, stopping: asyncio.E
             counted = await pipeline.read(backlog)
             metrics.intake_pending.set(counted.pending)
             metrics.intake_dead.set(counted.dead)
-            metrics.intake_oldest_seconds.set(counted.oldest_ms / 1000)
+            metrics.intake_oldest_seconds.set(counted.oldest_age_ms / 1000)
             if await pipeline.read(has_old, settings.intake_keep_days * _DAY_MS):
                 await pipeline.write(prune, settings.intake_keep_days * _DAY_MS)
         except ServiceError as error:

@@ -56,11 +56,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much there is to do. `oldest_ms` is the age of the oldest pending row."""
+    """How much there is to do. `oldest_age_ms` is the age of the oldest pending row."""
 
     pending: int
     dead: int
-    oldest_ms: int
+    oldest_age_ms: int
 
 
 def enqueue(transaction: Transaction, rows: Sequence[NewRow]) -> int:

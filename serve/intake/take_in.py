@@ -85,7 +85,7 @@ class TakeInNotes:
         return taken
 
     async def _read(self, resource: dict[str, Any], context: RequestContext) -> Outcome[NoteJob] | Taken:
-        if await retract_mistaken(self._pipeline, self._settings, resource, context):
+        if await retract_mistaken(self._pipeline, resource, context):
             return Taken(RETRACTED)
         registry = await self._pipeline.model.registry()
 
@@ -103,7 +103,7 @@ class TakeInNotes:
         """A note that was deleted: its scores are taken back, unless the hospital deletes what it archives."""
         if self._settings.retract_deleted:
             try:
-                await retract(self._pipeline, self._settings, MistakenDocument(reference, None), context)
+                await retract(self._pipeline, MistakenDocument(reference, None), context)
             except ServiceError as error:
                 return Taken.failed(error.problem)
         return Taken(GONE)

@@ -48,7 +48,7 @@ def router(services: Services) -> APIRouter:
         registry = await services.pipeline.model.registry()
 
         resource = await at_once_or_in_thread(body, lambda: parse_json_object(body))
-        await retract_mistaken(services.pipeline, settings, resource, context)
+        await retract_mistaken(services.pipeline, resource, context)
 
         def parse() -> ScoreRequest:
             return parse_score_request(resource, registry)
@@ -84,7 +84,7 @@ def router(services: Services) -> APIRouter:
         answers |= {entry.index: answer for entry, answer in zip(facts, taken, strict=True)}
         if notes:
             if caller.allows(NOTE_TYPE, "c"):
-                await retract_mistaken_entries(services.pipeline, settings, bundle, context)
+                await retract_mistaken_entries(services.pipeline, bundle, context)
             scored = await _score(notes, context)
             answers |= {
                 entry.index: await _entry_answer(answer, registry) for entry, answer in zip(notes, scored, strict=True)

@@ -132,7 +132,7 @@ class Store:
         if created and self._sink is not None:
             written = [each for each in sorted(created) if _is_written_back(*by_id[each])]
             standing.enqueue(transaction, [(each, 1) for each in written], self._sink)
-        changed = standing.apply(transaction, notes, created, self._sink)
+        changed = standing.apply(transaction, notes, created)
         if audit:
             connection.execute(
                 insert(Audit),

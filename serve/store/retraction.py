@@ -10,7 +10,7 @@ from serve.store.transaction import Transaction
 
 
 def take_back(
-    transaction: Transaction, source: str, document: str, subject: str | None, sink: str | None, request_id: str
+    transaction: Transaction, source: str, document: str, subject: str | None, request_id: str
 ) -> int:
     """The document's scores do not stand, nor those that it may still get. How many scores changed.
 
@@ -18,7 +18,7 @@ def take_back(
     """
     retracted: list[str] = []
     for whose in [subject] if subject is not None else _subjects(transaction, source, document):
-        retracted += standing.retract(transaction, source, document, whose, sink)
+        retracted += standing.retract(transaction, source, document, whose)
     if retracted:
         row = {"recorded_ms": transaction.now_ms, "action": "retract", "source": source, "request_id": request_id,
                "prediction_ids": retracted}  # fmt: skip

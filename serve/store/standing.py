@@ -15,7 +15,7 @@ from serve.store.transaction import Transaction
 Fate = Literal["superseded", "retracted"]
 
 
-def apply(transaction: Transaction, notes: Sequence[NewNote], created: Iterable[str], sink: str | None) -> set[str]:
+def apply(transaction: Transaction, notes: Sequence[NewNote], created: Iterable[str]) -> set[str]:
     """Of notes just recorded: mark what they replace, older versions of their documents, and those of them that were
     replaced or retracted before.
 
@@ -36,7 +36,7 @@ def apply(transaction: Transaction, notes: Sequence[NewNote], created: Iterable[
     return changed
 
 
-def retract(transaction: Transaction, source: str, document: str, subject: str | None, sink: str | None) -> list[str]:
+def retract(transaction: Transaction, source: str, document: str, subject: str | None) -> list[str]:
     """A document was entered in error: its scores, and those that it may still get, do not stand. Returns their ids."""
     _remember(transaction, source, document, subject, "retracted", None)
     changed = _mark(transaction, source, document, subject, "retracted", None)

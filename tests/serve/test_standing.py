@@ -56,17 +56,17 @@ def test_both_in_one_transaction(store: Store) -> None:
 
 def test_a_document_in_error_is_retracted_before_and_after_it_arrives(store: Store) -> None:
     store.commit([old()])
-    assert store.write(standing.retract, "test", OLD, "Patient/1", None) == sorted(p.id for p in old().predictions)
+    assert store.write(standing.retract, "test", OLD, "Patient/1") == sorted(p.id for p in old().predictions)
     assert stands(store, old()) == (False, True)
-    assert store.write(standing.retract, "test", "DocumentReference/new", "Patient/1", None) == []
+    assert store.write(standing.retract, "test", "DocumentReference/new", "Patient/1") == []
     store.commit([new()])
     assert stands(store, new()) == (False, True)
 
 
 def test_another_patient_and_another_source_are_left_alone(store: Store) -> None:
     store.commit([old()])
-    assert store.write(standing.retract, "test", OLD, "Patient/2", None) == []
-    assert store.write(standing.retract, "other", OLD, "Patient/1", None) == []
+    assert store.write(standing.retract, "test", OLD, "Patient/2") == []
+    assert store.write(standing.retract, "other", OLD, "Patient/1") == []
     assert stands(store, old()) == (False, False)
 
 
@@ -75,7 +75,7 @@ def test_each_change_of_standing_is_written_back_once(open_store: Callable[..., 
     for each in (old(), new(), new()):
         sinking.commit([each])
     for _ in range(2):
-        sinking.write(standing.retract, "test", OLD, "Patient/1", SINK)
+        sinking.write(standing.retract, "test", OLD, "Patient/1")
     # Two tasks of two notes, then the old note superseded, then retracted.
     assert sinking.read(outbox_versions) == [1, 1, 1, 1, 2, 2, 3, 3]
 

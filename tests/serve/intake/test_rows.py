@@ -149,4 +149,4 @@ def test_done_rows_are_forgotten_in_time_and_no_others(store: Store, clock: Cloc
     assert store.write(prune, 1000) == 1
     counted = store.read(backlog)
     assert (counted.pending, counted.dead) == (1, 1)
-    assert counted.oldest_ms >= 2000
+    assert counted.oldest_age_ms >= 2000

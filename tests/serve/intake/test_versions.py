@@ -109,7 +109,7 @@ def test_a_change_of_standing_is_a_revision_and_is_written_back(open_store: Call
     found = sinking.find([first.predictions[0].id])[first.predictions[0].id]
     assert (found.superseded, found.revision) == (True, 2)
     assert found.last_updated_ms > first.predictions[0].last_updated_ms
-    assert sinking.write(take_back, "ehr", DOCUMENT, "Patient/1", "risk-assessment", "r") == 4
+    assert sinking.write(take_back, "ehr", DOCUMENT, "Patient/1", "r") == 4
     found = sinking.find([found.id])[found.id]
     assert (found.retracted, found.revision) == (True, 3)
 
@@ -136,7 +136,7 @@ def test_concurrent_writers_agree_on_the_newest(
 
 def test_a_document_is_taken_back_for_whomever_it_was_scored_and_for_what_comes_later(store: Store) -> None:
     store.commit([note("A", at(1)), note("A", at(1), subject="Patient/2")])
-    assert store.write(take_back, "ehr", DOCUMENT, None, None, "r") == 4
-    assert store.write(take_back, "ehr", DOCUMENT, None, None, "r") == 0
+    assert store.write(take_back, "ehr", DOCUMENT, None, "r") == 4
+    assert store.write(take_back, "ehr", DOCUMENT, None, "r") == 0
     (late,) = store.commit([note("B", at(2))])
     assert all(each.retracted for each in late.predictions)

@@ -55,7 +55,7 @@ def fill(store: Store, chance: random.Random) -> dict[str, str]:
 
 
 def retract(store: Store, expected: dict[str, str], document: str) -> None:
-    store.write(standing.retract, "test", f"DocumentReference/{document}", "Patient/1", None)
+    store.write(standing.retract, "test", f"DocumentReference/{document}", "Patient/1")
     expected.update({str(p.identifier): "entered-in-error" for p in scored(document, tasks=4).predictions})
 
 

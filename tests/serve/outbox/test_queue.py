@@ -115,7 +115,7 @@ def test_an_end_is_recorded_once_with_its_audit_however_often_it_is_told(store: 
 def test_a_later_version_waits_for_the_earlier_one(store: Store, clock: Clock) -> None:
     store.commit([scored("a", tasks=1)])
     (first,) = take(store)
-    store.write(standing.retract, "test", "DocumentReference/a", "Patient/1", None)
+    store.write(standing.retract, "test", "DocumentReference/a", "Patient/1")
     assert take(store) == [], "the key is held"
     fail(store, first, delay_ms=500)
     assert take(store) == [], "the earlier version is not due"
@@ -129,7 +129,7 @@ def test_a_later_version_waits_for_the_earlier_one(store: Store, clock: Clock) -
 def test_a_version_that_came_during_a_write_stays_for_the_next_one(store: Store) -> None:
     store.commit([scored("a", tasks=1)])
     (first,) = take(store)
-    store.write(standing.retract, "test", "DocumentReference/a", "Patient/1", None)
+    store.write(standing.retract, "test", "DocumentReference/a", "Patient/1")
     assert finish(store, first)
     assert Rig(store, "").statuses() == ["done", "pending"]
     (second,) = take(store)
@@ -196,7 +196,7 @@ def test_a_write_that_succeeds_covers_dead_letters_of_its_resource(store: Store)
     store.commit([scored("a", tasks=1)])
     (held,) = take(store)
     fail(store, held, After.DEAD)
-    store.write(standing.retract, "test", "DocumentReference/a", "Patient/1", None)
+    store.write(standing.retract, "test", "DocumentReference/a", "Patient/1")
     (later,) = take(store)
     assert len(later.rows) == 1
     assert finish(store, later)
@@ -208,7 +208,7 @@ def test_a_change_of_standing_goes_where_the_score_went(open_outbox: Callable[..
     other = open_outbox(url, "observation")
     other.commit([scored("b", tasks=1, replaces=("DocumentReference/a",))])
     none = open_outbox(url, None)
-    none.write(standing.retract, "test", "DocumentReference/a", "Patient/1", None)
+    none.write(standing.retract, "test", "DocumentReference/a", "Patient/1")
     assert [(row.sink, row.version) for row in Rig(none, "").rows()] == [
         ("risk-assessment", 1), ("observation", 1), ("risk-assessment", 2), ("risk-assessment", 3),
     ]  # fmt: skip

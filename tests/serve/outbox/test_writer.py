@@ -47,7 +47,7 @@ def test_every_sink_writes_and_withdraws(
     assert [each["status"] for each in ehr.resources(resource_type)] == (
         ["current"] if sink == "document-report" else ["final"]
     ) * count
-    rig.store.write(standing.retract, "test", "DocumentReference/a", "Patient/1", sink)
+    rig.store.write(standing.retract, "test", "DocumentReference/a", "Patient/1")
     rig.write_all()
     assert [each["status"] for each in ehr.resources(resource_type)] == ["entered-in-error"] * count
     assert len(rig.audits()) == 2 * count
@@ -239,7 +239,7 @@ def test_a_crash_at_any_step_leaves_one_resource_each_with_the_right_standing(
                 store.commit([scored("a", tasks=1)])
                 crash = Crashing(step, after=after)
                 run_until_crash(rig, crash, mode=mode, lease_s=0.1)
-                store.write(standing.retract, "test", "DocumentReference/a", "Patient/1", None)
+                store.write(standing.retract, "test", "DocumentReference/a", "Patient/1")
                 again = Crashing(step, after=after)
                 run_until_crash(rig, again, mode=mode, lease_s=0.1)
                 rig.write_all(mode=mode, lease_s=0.1)
