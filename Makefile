@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
+# Test processes; those that share a running service stay in one.
+WORKERS ?= 2
 
 .PHONY: sbom audit demo serve test test-all check format bench bundle generated clean help
 
@@ -32,7 +34,7 @@ serve: $(VENV)/.runtime   ## the same service, staying up on http://127.0.0.1:80
 	$(BIN)/lang1 serve $(ARGS)
 
 test: $(VENV)/.dev tests/node/node_modules   ## the tests, under five minutes
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-all: $(VENV)/.dev tests/node/node_modules   ## the slow ones too
 	$(PYTEST) $(ARGS)
