@@ -1,6 +1,7 @@
 """The application that `lang1 serve`, `serve run serve.app:build_app name=value` and Serve config files start."""
 
 # No `from __future__ import annotations`: Ray looks at build_app's annotation itself, which would be a string.
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from ray import serve as ray_serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from serve.app_names import INGRESS, INTAKE, MONITOR, SCORER, STORE, WRITER
+from serve.app_names import CHALLENGER, GUARD, INGRESS, INTAKE, MONITOR, RETRAINING, SCORER, STORE, WRITER
 from serve.ingress import IngressReplica
 from serve.metrics_folder import METRICS_VARIABLE
 from serve.ray_environment import set_ray_environment
@@ -69,7 +70,7 @@ def application(settings: Settings) -> Application:
             "num_gpus": settings.scorer_gpus,
             "runtime_env": scorer_env,
         },
-        user_config={"bundle": str(settings.bundle.expanduser().absolute())},
+        user_config=_model_source(settings),
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_wait_loop_s=0.2,
@@ -83,6 +84,7 @@ def application(settings: Settings) -> Application:
         graceful_shutdown_wait_loop_s=0.2,
         **shared,
     )(StoreReplica).bind(settings.resolved_database_url, None if settings.sink == "none" else settings.sink)
+    rollout = _rollout(settings, env, scorer_env)
     return ray_serve.deployment(
         name=INGRESS,
         num_replicas=settings.ingress_replicas,
@@ -90,16 +92,59 @@ def application(settings: Settings) -> Application:
         ray_actor_options={"num_cpus": 0.1, "runtime_env": env},
         graceful_shutdown_wait_loop_s=0.2,
         **shared,
-    )(ray_serve.ingress()(IngressReplica)).bind(settings, scorer, store, started, _loops(settings, scorer, store, env))
+    )(ray_serve.ingress()(IngressReplica)).bind(
+        settings, scorer, store, started, _loops(settings, scorer, store, rollout, env), rollout
+    )
 
 
-def _loops(settings: Settings, scorer: Any, store: Any, env: dict[str, Any]) -> list[Any]:
+def _model_source(settings: Settings) -> dict[str, Any]:
+    folder = settings.resolved_registry
+    if folder is None:
+        return {"bundle": str(settings.bundle.expanduser().absolute())}
+    return {"registry": str(folder), "follow_s": settings.rollout_follow_s}
+
+
+def _rollout(settings: Settings, env: dict[str, Any], scorer_env: dict[str, Any]) -> list[Any]:
+    """Challenger and guard, where models come from a registry."""
+    folder = settings.resolved_registry
+    if folder is None:
+        return []
+    from serve.rollout.challenger import ChallengerReplica
+    from serve.rollout.guard import GuardReplica
+    from serve.rollout.wiring import replicas_of
+
+    shared: dict[str, Any] = {
+        "logging_config": logging_config(settings),
+        "graceful_shutdown_timeout_s": settings.drain_s,
+        "graceful_shutdown_wait_loop_s": 0.2,
+        "max_ongoing_requests": 10_000,
+        "health_check_period_s": 5,
+    }
+    challenger = ray_serve.deployment(
+        name=CHALLENGER,
+        num_replicas=replicas_of(settings),
+        ray_actor_options={
+            "num_cpus": settings.scorer_cpus,
+            "num_gpus": settings.scorer_gpus,
+            "runtime_env": scorer_env,
+        },
+        **shared,
+    )(ChallengerReplica).bind(
+        replace(_scorer_settings(settings), publishes=False), str(folder), settings.rollout_follow_s
+    )
+    guard = ray_serve.deployment(
+        name=GUARD, num_replicas=1, ray_actor_options={"num_cpus": 0.1, "runtime_env": env}, **shared
+    )(GuardReplica).bind(settings, challenger)
+    return [challenger, guard]
+
+
+def _loops(settings: Settings, scorer: Any, store: Any, rollout: list[Any], env: dict[str, Any]) -> list[Any]:
     """Deployments that work by themselves, one replica each: what is fetched, what is written back."""
     classes: dict[str, tuple[type, tuple[Any, ...]]] = {}
     if settings.has_intake:
         from serve.intake.actor import IntakeReplica
 
-        classes[INTAKE] = (IntakeReplica, (settings, scorer, store))
+        classes[INTAKE] = (IntakeReplica, (settings, scorer, store, rollout))
     if settings.sink != "none":
         from serve.outbox.actor import WriterReplica
 
@@ -108,6 +153,10 @@ def _loops(settings: Settings, scorer: Any, store: Any, env: dict[str, Any]) -> 
         from serve.monitor.actor import MonitorReplica
 
         classes[MONITOR] = (MonitorReplica, (settings, scorer, store))
+    if settings.has_retraining_loop:
+        from serve.retraining.actor import RetrainingReplica
+
+        classes[RETRAINING] = (RetrainingReplica, (settings, scorer, store))
     return [
         ray_serve.deployment(
             name=name,

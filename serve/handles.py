@@ -40,8 +40,13 @@ class ReplicaCallError(Exception):
         self.problem = problem
 
 
-async def _call(make: Callable[[], Any], timeout_s: float, when_late: Callable[[bool], Problem]) -> Any:
-    """Await a DeploymentResponse; a dead replica is retried until `timeout_s`. `when_late` gets whether one died."""
+async def call(
+    make: Callable[[], Any], timeout_s: float, when_late: Callable[[bool], Problem], *, retries: bool = True
+) -> Any:
+    """Await a DeploymentResponse; a dead replica is retried until `timeout_s`. `when_late` gets whether one died.
+
+    Raises ReplicaCallError.
+    """
     until = time.monotonic() + timeout_s
     died = False
     while True:
@@ -61,6 +66,8 @@ async def _call(make: Callable[[], Any], timeout_s: float, when_late: Callable[[
             raise
         except (RayActorError, ActorUnavailableError, DeploymentUnavailableError):
             died = True
+            if not retries:
+                raise ReplicaCallError(when_late(died)) from None
             await asyncio.sleep(_RETRY_PAUSE_S)
         except BackPressureError:
             raise ReplicaCallError(throttled(0)) from None
@@ -73,10 +80,12 @@ async def _call(make: Callable[[], Any], timeout_s: float, when_late: Callable[[
 class ScorerClient:
     """The scorers, as the ingress sees them."""
 
-    def __init__(self, handle: Any, replicas: int, is_alive: Callable[[], bool]) -> None:
+    def __init__(self, handle: Any, replicas: int, is_alive: Callable[[], bool], *, retries: bool = True) -> None:
+        """`retries`: ask another replica where one died."""
         self._handle = handle
         self._replicas = replicas
         self._is_alive = is_alive
+        self._retries = retries
 
     @property
     def replicas(self) -> int:
@@ -87,7 +96,7 @@ class ScorerClient:
         self, known_sha256: str | None = None, timeout_s: float = _DESCRIBE_TIMEOUT_S
     ) -> ModelDescription | None:
         """What a scorer has loaded; None when that is the bundle with this hash. Raises ReplicaCallError."""
-        result: ModelDescription | None = await _call(
+        result: ModelDescription | None = await call(
             lambda: self._handle.describe.remote(known_sha256), timeout_s, lambda died: scorer_away()
         )
         return result
@@ -95,7 +104,7 @@ class ScorerClient:
     async def reference(self, timeout_s: float = _DESCRIBE_TIMEOUT_S) -> str | None:
         """The loaded bundle's reference profile, as JSON. Raises ServiceError."""
         try:
-            found: str | None = await _call(self._handle.reference.remote, timeout_s, lambda died: scorer_away())
+            found: str | None = await call(self._handle.reference.remote, timeout_s, lambda died: scorer_away())
         except ReplicaCallError as error:
             raise ServiceError(error.problem) from None
         return found
@@ -139,7 +148,7 @@ class ScorerClient:
             return timed_out(deadline_s)
 
         try:
-            return await _call(make, deadline_s + _GRACE_S, when_late)
+            return await call(make, deadline_s + _GRACE_S, when_late, retries=self._retries)
         except ReplicaCallError as error:
             late = error.problem.code == "timeout"
             if late and (died or not await asyncio.to_thread(self._is_alive)):
@@ -183,7 +192,7 @@ class StoreClient:
 
     async def _write(self, make: Callable[[], Any]) -> Any:
         try:
-            return await _call(
+            return await call(
                 make,
                 _COMMIT_TIMEOUT_S,
                 lambda died: StoreUnavailableError("no store is running" if died else "timeout").problem,

@@ -28,7 +28,20 @@ from serve.metrics_folder import use_metrics_folder
 from serve.openapi import describe_api
 from serve.pipeline import Pipeline
 from serve.ray_environment import check_ray_authentication, check_ray_environment
-from serve.routes import beds, cds, fhir_audit, fhir_read, fhir_score, notification, ops, outcomes, plain
+from serve.rollout.wiring import make_arms
+from serve.routes import (
+    beds,
+    cds,
+    fhir_audit,
+    fhir_read,
+    fhir_score,
+    notification,
+    ops,
+    outcomes,
+    plain,
+    retraining,
+    rollout,
+)
 from serve.scorer_state import is_scorer_alive
 from serve.services import Services
 from serve.settings import Settings
@@ -56,7 +69,7 @@ def build_api(services: Services) -> FastAPI:
     api.include_router(well_known_router(services.settings))
     if authenticator.cookies is not None:
         api.include_router(login_router(services.settings, authenticator))
-    for module in (plain, fhir_score, fhir_read, fhir_audit, cds, notification, outcomes, beds):
+    for module in (plain, fhir_score, fhir_read, fhir_audit, cds, notification, outcomes, beds, retraining, rollout):
         api.include_router(module.router(services))
     api.add_exception_handler(ServiceError, _service_error)
     api.add_exception_handler(Lang1Error, _lang1_error)
@@ -106,8 +119,16 @@ _FRAMEWORK_ERRORS = {
 class IngressReplica:
     """Ray Serve deployment. Ray calls `__serve_build_asgi_app__` once the handles are there."""
 
-    def __init__(self, settings: Settings, scorer: Any, store: Any, started: str, loops: Sequence[Any] = ()) -> None:
-        """`loops` are deployments that the application starts and nobody calls."""
+    def __init__(
+        self,
+        settings: Settings,
+        scorer: Any,
+        store: Any,
+        started: str,
+        loops: Sequence[Any] = (),
+        rollout: Sequence[Any] = (),
+    ) -> None:
+        """`loops` are deployments that the application starts and nobody calls; `rollout` are challenger and guard."""
         check_ray_environment()
         check_ray_authentication()
         check_listen_address(settings)
@@ -115,7 +136,8 @@ class IngressReplica:
         application = ray_serve.get_replica_context().app_name
         reader = Store(settings.resolved_database_url, read_only=True)
         client = ScorerClient(scorer, settings.scorer_replicas, lambda: is_scorer_alive(application))
-        self._services = Services(settings, Pipeline(client, StoreClient(store), reader), started)
+        pipeline = Pipeline(client, StoreClient(store), reader, make_arms(settings, rollout))
+        self._services = Services(settings, pipeline, started)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:  # Ray's name
         settings = self._services.settings

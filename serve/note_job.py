@@ -65,13 +65,19 @@ class AnsweredNote:
     """A note's recorded predictions in task order; `text` and `passages` by task for the answer of who asked why."""
 
     predictions: tuple[StoredPrediction, ...]
+    model: ModelIdentity
+    """Whose predictions they are."""
+    fresh: bool = False
+    """Whether any of them was made in this call."""
     text: str = field(default="", repr=False)
     passages: Mapping[str, tuple[Passage, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Answers in note order, each its own Outcome, and the model that they are of."""
+    """Answers in note order, each its own Outcome, and the model that they are of: all of them, unless a canary is
+    under way; then the champion, where they are of both.
+    """
 
     model: ModelIdentity
     notes: list[Outcome[AnsweredNote]]

@@ -18,6 +18,7 @@ from serve.auth.gate import check_authentication
 from serve.errors import SettingsError
 from serve.metrics_folder import drop_earlier_runs
 from serve.ray_environment import set_local_ray_environment
+from serve.rollout.wiring import check_registry, replicas_of
 from serve.settings import Settings
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -57,7 +58,8 @@ def run_service(
     Raises SettingsError for a bundle that is not there, for keys that cannot be used and for a port that is taken,
     RuntimeError when the service does not become ready.
     """
-    if not (settings.bundle.expanduser() / "lang1.json").is_file():
+    check_registry(settings)
+    if settings.registry is None and not (settings.bundle.expanduser() / "lang1.json").is_file():
         raise SettingsError(f"bundle: {settings.bundle} holds no lang1.json; set bundle to a model bundle's folder")
     check_authentication(settings)
     _wait_for_port(settings.host, settings.port)
@@ -148,6 +150,8 @@ def _cpus_needed(settings: Settings, given: float | None) -> int:
     needed = settings.scorer_cpus * settings.scorer_replicas + 0.1 * (
         settings.ingress_replicas + settings.store_replicas + loops
     )
+    if settings.registry is not None:
+        needed += settings.scorer_cpus * replicas_of(settings) + 0.1
     return int(max(given or 0, needed + 1))
 
 

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from lang1.bundle import REFERENCE
-from lang1.errors import BundleError, Lang1Error, ScoringError
+from lang1.errors import Lang1Error, ScoringError
 from lang1.notes import ClinicalNote
 from lang1.scores import ModelIdentity, RiskScores
-from lang1.tasks import BUILT_IN, Task, load_tasks
+from lang1.tasks import Task
 from serve.errors import Problem, SettingsError, out_of_memory, unusable_result
 from serve.explaining import Explainer, Explanation
 from serve.logs import get_logger
 from serve.metrics_folder import use_metrics_folder
 from serve.outcome import Outcome
+from serve.rollout.following import ChampionFollower, Following
+from serve.scorer_loading import load_scorer
+from serve.scorer_metrics import count_batch, count_depth, publish_model
 from serve.token_batcher import OutOfMemoryError, PassError, TokenBatcher
 
 # A longer text is tokenised in a thread: it would hold up the event loop for tens of milliseconds.
@@ -37,6 +40,8 @@ class ScorerSettings:
     num_threads: int
     max_batch_tokens: int
     max_queued_notes: int
+    publishes: bool = True
+    """Whether its model and its queue are the service's, as the metrics tell of them; a challenger's are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,66 +94,63 @@ class ScorerReplica:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
         self._out_of_memory_error: type[BaseException] = torch.OutOfMemoryError
         self._scorer: Any = None
+        self._follower: asyncio.Task[None] | None = None
         self._batcher: TokenBatcher[_Prepared, RiskScores] = TokenBatcher(
             self._forward,
             max_batch_tokens=settings.max_batch_tokens,
             max_queued=settings.max_queued_notes,
             out_of_memory=out_of_memory(),
-            on_batch=_count_batch,
-            on_depth=_count_depth,
+            on_batch=count_batch,
+            on_depth=count_depth if settings.publishes else lambda notes: None,
         )
         self._explainer: Explainer[_Prepared] = Explainer(
             self._batcher, _prepare, max_queued=settings.max_queued_notes, max_batch_tokens=settings.max_batch_tokens
         )
 
-    def _load(self, bundle: Path) -> Any:
-        from lang1.scorer import PackedScorer
-
-        registry = load_tasks(Path(self._settings.tasks_file)) if self._settings.tasks_file else BUILT_IN
-        scorer = PackedScorer.load(
-            bundle,
-            device=self._settings.device,  # type: ignore[arg-type]  # checked by Settings
-            dtype=self._settings.dtype,  # type: ignore[arg-type]
-            registry=registry,
-        )
-        # A task that somebody wrote down and the model cannot answer must not go missing in silence.
-        if unknown := [name for name in registry if name not in BUILT_IN and name not in scorer.registry]:
-            raise BundleError(
-                f"tasks_file: the bundle was not trained on {', '.join(unknown)}; take it out or train it"
-            )
-        return scorer
-
     async def reconfigure(self, user_config: dict[str, Any] | None) -> None:
-        """Load the bundle at `user_config["bundle"]` in place, under load.
+        """Load the bundle at `user_config["bundle"]`, or the champion of the registry at `user_config["registry"]`, in
+        place and under load; a registry is followed from then on.
 
-        A bad bundle is refused and the loaded one stays. Raises BundleError or DeviceError for a bad first bundle.
+        A bad bundle is refused and the loaded one stays. Raises BundleError or DeviceError for a bad first bundle,
+        RegistryError and SettingsError where there is none.
         """
-        wanted = (user_config or {}).get("bundle")
+        config = user_config or {}
+        if self._follower is not None:
+            self._follower.cancel()
+            self._follower = None
+        if folder := config.get("registry"):
+            follower = ChampionFollower(Following(Path(folder), float(config["follow_s"])), self)
+            await follower.begin()
+            self._follower = asyncio.create_task(follower.keep_following())
+        elif wanted := config.get("bundle"):
+            if self._scorer is None or Path(wanted) != self._scorer.bundle.folder:
+                await self.swap(Path(wanted))
+        elif self._scorer is None:
+            raise SettingsError("the scorer's user_config names no bundle; give it one")
+
+    @property
+    def loaded_sha256(self) -> str | None:
+        """Hash of the loaded bundle."""
+        return None if self._scorer is None else str(self._scorer.identity.bundle_sha256)
+
+    async def swap(self, bundle: Path, sha256: str | None = None) -> bool:
+        """Load a bundle in the place of the loaded one; False for a bad one, which is refused. Raises for a bad first
+        one.
+        """
         old = self._scorer
-        if old is None:
-            if not wanted:
-                raise SettingsError("the scorer's user_config names no bundle; give it one")
-            self._scorer = await asyncio.to_thread(self._load, Path(wanted))
-            self._publish()
-            return
-        if not wanted or Path(wanted) == old.bundle.folder:
-            return
         try:
-            self._scorer = await asyncio.to_thread(self._load, Path(wanted))
+            self._scorer = await asyncio.to_thread(load_scorer, bundle, self._settings, sha256)
         except Exception as error:
+            if old is None:
+                raise
             # Our own errors say what is wrong with the bundle; of others the class must do.
             reason = str(error) if isinstance(error, Lang1Error) else type(error).__name__
             get_logger().error("reconfigure refused, the loaded bundle stays: %s", reason)
-            return
-        self._publish(old.identity.version)
-
-    def _publish(self, old_version: str | None = None) -> None:
-        from monitoring import metrics
-
-        if old_version is not None:
-            metrics.model_info.labels(old_version).set(0)
-        metrics.model_info.labels(self._scorer.identity.version).set(1)
-        metrics.queue_limit.set(self._settings.max_queued_notes)
+            return False
+        if self._settings.publishes:
+            old_version = None if old is None else old.identity.version
+            publish_model(self._scorer.identity.version, old_version, self._settings.max_queued_notes)
+        return True
 
     async def describe(self, known_sha256: str | None = None) -> ModelDescription | None:
         """What is loaded now; None when that is the bundle with this hash."""
@@ -179,6 +181,8 @@ class ScorerReplica:
         """Called by Ray Serve: raises when the forward thread is gone, so that the replica is replaced."""
         if self._thread._shutdown:
             raise RuntimeError("the forward thread is gone")
+        if self._follower is not None and self._follower.done():
+            raise RuntimeError("the loop that follows the registry ended")
 
     async def score(self, notes: Sequence[NoteToScore], deadline_s: float) -> list[Outcome[RiskScores]]:
         """Risks of each note in order, each with its own problem; `deadline_s` seconds from now for all of them."""
@@ -244,15 +248,3 @@ def _free_device_memory() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _count_batch(tokens: int) -> None:
-    from monitoring import metrics
-
-    metrics.batch_tokens.observe(tokens)
-
-
-def _count_depth(notes: int) -> None:
-    from monitoring import metrics
-
-    metrics.queue_depth.set(notes)

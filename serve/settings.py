@@ -26,6 +26,8 @@ from serve.intake.settings import IntakeSettings
 from serve.monitor.settings import MonitorSettings
 from serve.outbox.settings import OutboxSettings
 from serve.outcomes.settings import OutcomeSettings
+from serve.retraining.settings import RetrainingSettings
+from serve.rollout.settings import RolloutSettings
 
 ENV_PREFIX = "LANG1_"
 SETTINGS_FILE_VARIABLE = "LANG1_SETTINGS_FILE"
@@ -41,6 +43,8 @@ class Settings(
     OutcomeSettings,
     BedSettings,
     MonitorSettings,
+    RetrainingSettings,
+    RolloutSettings,
     BaseSettings,
 ):
     """The service's settings. A field's unit is in its name; its description is its documentation.

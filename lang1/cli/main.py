@@ -7,9 +7,27 @@ import sys
 import typer
 
 from lang1 import __version__
-from lang1.cli import auth, bundle, data, demo, evaluate, intake, monitor, outbox, pull, score, serve, store, train
+from lang1.cli import (
+    auth,
+    bundle,
+    data,
+    demo,
+    drill,
+    evaluate,
+    intake,
+    monitor,
+    outbox,
+    pull,
+    registry,
+    retrain,
+    rollout,
+    score,
+    serve,
+    store,
+    train,
+)
 
-TRAIN_EXTRA = frozenset({"pyarrow", "scipy", "sklearn"})
+TRAIN_EXTRA = frozenset({"pandas", "peft", "pyarrow", "scipy", "sklearn"})
 
 app = typer.Typer(
     name="lang1",
@@ -21,6 +39,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("score")(score.score)
 app.command("demo")(demo.demo)
+app.command("drill")(drill.drill)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
@@ -31,6 +50,9 @@ app.add_typer(intake.app, name="intake")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(store.app, name="store")
 app.add_typer(auth.app, name="auth")
+app.add_typer(registry.app, name="registry")
+app.add_typer(retrain.app, name="retrain")
+app.add_typer(rollout.app, name="rollout")
 
 
 def _print_version(wanted: bool) -> None:

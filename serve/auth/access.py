@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from starlette.routing import compile_path
 
 from fhir_adapters.outcomes.facts import FACT_TYPES
-from serve.auth.scopes import BEDS_READ, METRICS_READ, NOTIFY, OPERATE, OUTCOMES_WRITE, SCORE
+from serve.auth.scopes import BEDS_READ, METRICS_READ, NOTIFY, OPERATE, OUTCOMES_WRITE, RETRAINING_ASK, SCORE
 
 By = Literal["anyone", "token", "cds", "metrics", "notification"]
 
@@ -53,8 +53,14 @@ ROUTES: Final[Mapping[tuple[str, str], Access]] = {
     ("POST", "/logout"): OPEN,
     ("POST", "/v1/score"): _needs(SCORE),
     ("GET", "/v1/model"): _needs(SCORE, METRICS_READ, OPERATE),
+    ("GET", "/v1/models"): _needs(SCORE, METRICS_READ, OPERATE),
+    ("GET", "/v1/rollout"): _needs(METRICS_READ, OPERATE),
+    ("POST", "/v1/rollout"): _needs(OPERATE),
     ("POST", "/v1/outcomes"): _needs(OUTCOMES_WRITE),
     ("GET", "/v1/outcomes/coverage"): _needs(OUTCOMES_WRITE, OPERATE),
+    ("GET", "/v1/retraining"): _needs(OPERATE),
+    ("POST", "/v1/retraining"): _needs(OPERATE),
+    ("POST", "/v1/retraining/alerts"): _needs(RETRAINING_ASK, OPERATE),
     ("GET", "/v1/beds/forecast"): _needs(BEDS_READ, session=True),
     ("GET", "/beds"): _needs(BEDS_READ, session=True, page=True),
     ("GET", "/beds/static/{name}"): OPEN,

@@ -16,7 +16,8 @@ OUTCOMES_WRITE: Final = "lang1/outcomes.write"
 METRICS_READ: Final = "lang1/metrics.read"
 NOTIFY: Final = "lang1/notify"
 OPERATE: Final = "lang1/operate"
-OWN: Final = frozenset({SCORE, BEDS_READ, OUTCOMES_WRITE, METRICS_READ, NOTIFY, OPERATE})
+RETRAINING_ASK: Final = "lang1/retraining.ask"
+OWN: Final = frozenset({SCORE, BEDS_READ, OUTCOMES_WRITE, METRICS_READ, NOTIFY, OPERATE, RETRAINING_ASK})
 
 # With a query (`system/Observation.rs?category=…`) a scope grants less than its resource; that is not judged here, so
 # such a scope grants nothing. `patient/` and `user/` scopes are of people at an app, not of systems.

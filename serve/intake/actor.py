@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 from ray import serve as ray_serve
@@ -21,6 +21,7 @@ from serve.logs import get_logger
 from serve.metrics_folder import use_metrics_folder
 from serve.pipeline import Pipeline
 from serve.ray_environment import check_ray_environment
+from serve.rollout.wiring import make_arms
 from serve.scorer_state import is_scorer_alive
 from serve.settings import Settings
 from serve.store.core import Store
@@ -96,7 +97,7 @@ class Intake:
 class IntakeReplica:
     """Ray Serve deployment. Ray makes it in its event loop, asks `check_health`, and awaits `__del__` at the end."""
 
-    def __init__(self, settings: Settings, scorer: Any, store: Any) -> None:
+    def __init__(self, settings: Settings, scorer: Any, store: Any, rollout: Sequence[Any] = ()) -> None:
         check_ray_environment()
         use_metrics_folder()
         client = make_client(settings)
@@ -106,7 +107,8 @@ class IntakeReplica:
         reader = Store(settings.resolved_database_url, read_only=True)
         scorers = ScorerClient(scorer, settings.scorer_replicas, lambda: is_scorer_alive(application))
         self._drain_s = settings.drain_s
-        self._intake: Intake | None = Intake(settings, Pipeline(scorers, StoreClient(store), reader), client)
+        pipeline = Pipeline(scorers, StoreClient(store), reader, make_arms(settings, rollout))
+        self._intake: Intake | None = Intake(settings, pipeline, client)
         self._intake.start()
 
     async def check_health(self) -> None:

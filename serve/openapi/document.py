@@ -16,6 +16,7 @@ from serve.openapi.examples import examples
 from serve.openapi.fhir import fhir_shapes
 from serve.openapi.operations import OPERATIONS, Operation
 from serve.openapi.plain import plain_shapes
+from serve.openapi.rollout import rollout_shapes
 from serve.openapi.security import SCHEMES, requirements
 from serve.openapi.shapes import TEXT, Schema, named
 from serve.settings import Settings
@@ -57,7 +58,12 @@ def _complete(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
                 access = ROUTES.get((method.upper(), path)) if settings.authenticates else OPEN
                 _lift_definitions(methods[method], shapes)
                 _complete_operation(path, methods[method], OPERATIONS.get((method.upper(), path)), access)
-    shapes |= plain_shapes() | fhir_shapes(settings.max_batch_entries, settings.probability_scale) | {"Text": TEXT}
+    shapes |= (
+        plain_shapes()
+        | rollout_shapes()
+        | fhir_shapes(settings.max_batch_entries, settings.probability_scale)
+        | {"Text": TEXT}
+    )
     for (shape, member), setting in _LIMITS.items():
         if shape in shapes:
             shapes[shape]["properties"][member]["maxItems"] = getattr(settings, setting)

@@ -32,6 +32,15 @@ def examples() -> dict[str, dict[str, Any]]:
             "entry": [{"resource": {"resourceType": "Parameters", "parameter": handshake}}],
         },
         "notes": {"notes": [note]},
+        "move": {"action": "rollback", "reason": "clinicians report implausible risks"},
+        "retraining": {"reason": "a new discharge summary template since Monday"},
+        "alertmanager": {
+            "version": "4",
+            "groupKey": '{}:{alertname="Lang1WriteBackDead"}',
+            "status": "resolved",
+            "receiver": "lang1-retraining",
+            "alerts": [{"status": "resolved", "labels": {"alertname": "Lang1WriteBackDead"}, "annotations": {}}],
+        },
         "document": document,
         "batch": {"resourceType": "Bundle", "type": "batch", "entry": [entry]},
         "hook": {

@@ -11,6 +11,7 @@ from serve.beds.settings import MAX_HORIZON_DAYS
 from serve.openapi.fhir import FHIR_ID, SEARCH_DATE
 from serve.openapi.shapes import COUNT, FILLED, TIME, UUID, Schema, many, one_of
 from serve.routes.fhir_search import PARAMETERS, SUPPORTED
+from serve.routes.retraining import MAX_LIMIT
 
 PROMETHEUS: Final = "text/plain"
 
@@ -74,6 +75,15 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/beds"): Operation("showBedBoard", "Text", media_type="text/html"),
     ("GET", "/v1/model"): Operation("readModel", "Model"),
+    ("GET", "/v1/models"): Operation("listModels", "Models"),
+    # 501: the service has no registry. 404: no bundle with this hash. 409: the state does not allow the move.
+    ("GET", "/v1/rollout"): Operation("readRollout", "Rollout", errors=(501,)),
+    ("POST", "/v1/rollout"): Operation("moveRollout", "RolloutMoved", errors=(404, 409, 501), example="move"),
+    ("GET", "/v1/retraining"): Operation(
+        "listRetraining", parameters={"limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}}
+    ),
+    ("POST", "/v1/retraining"): Operation("askRetraining", example="retraining"),
+    ("POST", "/v1/retraining/alerts"): Operation("askRetrainingByAlerts", example="alertmanager"),
     ("POST", "/fhir/DocumentReference/$score"): Operation(
         # 424 and 502: the attachment is a URL on the EHR's FHIR server, and it is not there or does not answer.
         "scoreDocument", "ScoreBundle", "ScoreInput", (404, 424, 502), links=_TO_READ, example="document",

@@ -52,7 +52,7 @@ def plain_shapes() -> dict[str, Schema]:
     )  # fmt: skip
     scored = answered(
         ("id", "truncated", "dropped_tokens", "risks"),
-        id=TEXT, truncated=FLAG, dropped_tokens=COUNT, risks=many(named("Risk"), 1),
+        id=TEXT, truncated=FLAG, dropped_tokens=COUNT, risks=many(named("Risk"), 1), model=named("ModelIdentity"),
     )  # fmt: skip
     failed = answered(("id", "error"), id=TEXT, error=named("Problem"))
     identity = answered(("name", "version", "bundle_sha256"), name=FILLED, version=FILLED, bundle_sha256=FILLED)

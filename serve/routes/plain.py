@@ -77,7 +77,12 @@ def router(services: Services) -> APIRouter:
         )
         scored = iter(answers.notes)
         results = [
-            _result(note.id, next(scored) if outcome.problem is None else Outcome(problem=outcome.problem), registry)
+            _result(
+                note.id,
+                next(scored) if outcome.problem is None else Outcome(problem=outcome.problem),
+                registry,
+                answers.model,
+            )
             for note, outcome in zip(call.notes, jobs, strict=True)
         ]
         return _answer(answers.model, results)
@@ -161,12 +166,16 @@ def _payload(_id: str, risk: RiskScore, scores: RiskScores) -> dict[str, Any]:
     }
 
 
-def _result(note_id: str, outcome: Outcome[AnsweredNote], registry: TaskRegistry) -> dict[str, Any]:
+def _result(
+    note_id: str, outcome: Outcome[AnsweredNote], registry: TaskRegistry, model: ModelIdentity
+) -> dict[str, Any]:
     if outcome.problem is not None:
         return {"id": note_id, "error": problem_json(outcome.problem)}
     answer = outcome.unwrap()
     dropped = answer.predictions[0].payload["dropped_tokens"]
-    return {
+    # In a canary a call may meet both models.
+    own = {} if answer.model == model else {"model": _identity(answer.model)}
+    return own | {
         "id": note_id,
         "truncated": dropped > 0,
         "dropped_tokens": dropped,

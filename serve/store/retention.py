@@ -37,6 +37,7 @@ AGE: Final[Mapping[str, str]] = {
     "fact_links": "received_ms",
     "intake": "created_ms",
     "used_tokens": "expires_ms",
+    "retraining_requests": "created_ms",
 }
 """The column, in milliseconds since 1970 UTC, by which a row of a table is too old."""
 AUDIT: Final[Mapping[str, str]] = {"audit": "recorded_ms"}

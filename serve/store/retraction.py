@@ -9,9 +9,7 @@ from serve.store.tables import Audit, Prediction
 from serve.store.transaction import Transaction
 
 
-def take_back(
-    transaction: Transaction, source: str, document: str, subject: str | None, request_id: str
-) -> int:
+def take_back(transaction: Transaction, source: str, document: str, subject: str | None, request_id: str) -> int:
     """The document's scores do not stand, nor those that it may still get. How many scores changed.
 
     `subject` None: the document no longer says whose it was, so it is taken back for whomever it was scored.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String, UniqueConstraint, false
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _BIG_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER key
@@ -230,3 +230,62 @@ class Audit(Base):
     prediction_ids: Mapped[list[str]] = mapped_column(JSON)
 
     __table_args__ = (Index("ix_audit_action", "action", "recorded_ms"),)
+
+
+class ShadowScore(Base):
+    """What the arm of a rollout that did not answer would have said of a note: for comparing, and for no client.
+
+    It goes with the prediction that was answered: patient, encounter and note type are that row's.
+    """
+
+    __tablename__ = "shadow_scores"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    """That the prediction would have, had this model answered."""
+    prediction_id: Mapped[str] = mapped_column(ForeignKey("predictions.id"), index=True)
+    """What was answered."""
+    rollout_id: Mapped[str] = mapped_column(String(32))
+    task: Mapped[str] = mapped_column(String(64))
+    model_version: Mapped[str] = mapped_column(String(64))
+    bundle_sha256: Mapped[str] = mapped_column(String(64))
+    is_challenger: Mapped[bool] = mapped_column(Boolean)
+    """Whether this is the challenger's score and the champion answered; the other way round otherwise."""
+    probabilities: Mapped[list[float]] = mapped_column(JSON)
+    adverse_probability: Mapped[float] = mapped_column(Float)
+    answered_probability: Mapped[float] = mapped_column(Float)
+    """The adverse probability that was answered."""
+    recorded_ms: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_shadow_scores_order", "rollout_id", "recorded_ms", "id"),)
+
+
+class RetrainingRequest(Base):
+    """Somebody or something asked for a retrained model, and what became of it. Nothing of a patient."""
+
+    __tablename__ = "retraining_requests"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    slot: Mapped[str | None] = mapped_column(String(36), unique=True)
+    """`open` for the one request that is not closed: two cannot be."""
+    origin: Mapped[str] = mapped_column(String(16))
+    """`alert`, `person` or `schedule`."""
+    asked_by: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(String(500))
+    alerts: Mapped[list[dict[str, str]]] = mapped_column(JSON)
+    """Labels of the alerts that asked."""
+    model_version: Mapped[str] = mapped_column(String(64))
+    bundle_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    """Of the model that was loaded when it was asked for."""
+    created_ms: Mapped[int] = mapped_column(BigInteger, index=True)
+    status: Mapped[str] = mapped_column(String(16))
+    """`requested`, `running`, `done`, `failed` or `held`."""
+    attempts: Mapped[int] = mapped_column(Integer)
+    next_attempt_ms: Mapped[int] = mapped_column(BigInteger)
+    started_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the present or last try."""
+    finished_ms: Mapped[int | None] = mapped_column(BigInteger)
+    code: Mapped[str | None] = mapped_column(String(64))
+    """How the last try ended."""
+    lease: Mapped[str | None] = mapped_column(String(36))
+    """Of the service that follows the job, until `lease_until_ms`."""
+    lease_until_ms: Mapped[int | None] = mapped_column(BigInteger)

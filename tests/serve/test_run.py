@@ -37,5 +37,5 @@ def test_a_port_that_becomes_free_is_waited_for() -> None:
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(SettingsError, match="host: cannot listen on 192.0.2.1"):
+    with pytest.raises(SettingsError, match=r"host: cannot listen on 192\.0\.2\.1"):
         run._wait_for_port("192.0.2.1", 8000)
