@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,12 @@ import numpy.typing as npt
 
 from lang1.tasks import BUILT_IN
 from training.synth import factors, truth
-from training.synth.arrow import Table, pa
+from training.synth.arrow import Table, epoch_seconds, pa
 from training.synth.conditions import CONDITIONS
+from training.synth.config import CONFIG_KEY, SynthConfig
+from training.synth.eras import NO_ERA, era_of
+from training.synth.hospitals import mix_of_era
+from training.synth.shifts import shifts_of
 from training.synth.slots import SLOTS, UNTOLD, channels
 
 Floats = npt.NDArray[np.float32]
@@ -41,17 +46,21 @@ def visible_probabilities(
 ) -> dict[str, Floats]:
     """Task name to float32 (N, K), the visible ceiling's prediction for each of N notes.
 
-    `notes` has the columns note_type, context, told and ends of the dataset; `cutoff_chars[i]` is how many characters
-    of note i's cleaned text are kept (np.inf for all). Rows whose note type a task is not trained on are nan.
+    `notes` has the columns note_type, context, told and ends of the dataset, and authored where it has scenarios;
+    `cutoff_chars[i]` is how many characters of note i's cleaned text are kept (np.inf for all). Rows whose note type a
+    task is not trained on are nan. A reader of the ceiling knows of every scenario: it is how well anyone could do.
     """
+    config = config_of(notes)
     if len(cutoff_chars) != notes.num_rows:
         raise ValueError(f"cutoff_chars has {len(cutoff_chars)} entries for {notes.num_rows} notes; give one per note")
     out = {
         task.name: np.full((notes.num_rows, len(task.options)), np.nan, dtype=np.float32) for task in BUILT_IN.values()
     }
+    hospital = "first" if config is None else config.hospital
     types = np.asarray(notes["note_type"].to_pylist())
-    for loinc in SLOTS:
-        rows = np.flatnonzero(types == loinc)
+    eras = _eras(config, notes)
+    for loinc, era in product(SLOTS, np.unique(eras).tolist()):
+        rows = np.flatnonzero((types == loinc) & (eras == era))
         if not len(rows):
             continue
         part = notes.take(pa.array(rows))
@@ -60,16 +69,42 @@ def visible_probabilities(
         wanted = [task for task in BUILT_IN.values() if task.trained_on(loinc)]
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
-            kept = ends[block] <= cutoff_chars[rows[block], None]
-            posterior = posteriors(loinc, context[block], told[block], kept)
+            kept = (ends[block] >= 0) & (ends[block] <= cutoff_chars[rows[block], None])
+            posterior = posteriors(loinc, context[block], told[block], kept, hospital, era)
             chance = [task.label_rule for task in wanted if task.label_rule in truth.RULES]
-            predicted = expected_probabilities(context[block], posterior, chance, draws)
+            shifts = truth.USUAL if config is None else _shifts(config, part.slice(start, _BLOCK), chance)
+            predicted = expected_probabilities(context[block], posterior, chance, draws, shifts)
             predicted |= {
                 task.name: charlson_probabilities(posterior) for task in wanted if task.label_rule not in truth.RULES
             }
             for name, values in predicted.items():
                 out[name][rows[block]] = values
     return out
+
+
+def config_of(notes: Table) -> SynthConfig | None:
+    """The configuration that the table carries; None for a plain hospital's, whose ceilings need none."""
+    found = (notes.schema.metadata or {}).get(CONFIG_KEY)
+    return None if found is None else SynthConfig.model_validate_json(found)
+
+
+def _days(notes: Table) -> npt.NDArray[np.int64]:
+    if "authored" not in notes.column_names:
+        raise ValueError("the truth of these notes depends on when they were written; read them with authored")
+    return epoch_seconds(notes["authored"]) // 86_400
+
+
+def _eras(config: SynthConfig | None, notes: Table) -> npt.NDArray[np.int64]:
+    if config is None or not config.eras:
+        return np.full(notes.num_rows, NO_ERA)
+    return era_of(_days(notes))
+
+
+def _shifts(config: SynthConfig, notes: Table, rules: list[str]) -> truth.Shifts:
+    """The part of eras and scenarios in the truth of these notes, by the day on which each was written."""
+    if not (config.eras or config.scenarios):
+        return truth.USUAL
+    return shifts_of(config, dict.fromkeys(rules, _days(notes)))
 
 
 def latent_probabilities(notes: Table) -> dict[str, Floats]:
@@ -85,12 +120,17 @@ def latent_probabilities(notes: Table) -> dict[str, Floats]:
 
 
 def posteriors(
-    loinc: str, context: npt.NDArray[np.generic], told: npt.NDArray[np.generic], kept: npt.NDArray[np.bool_]
+    loinc: str,
+    context: npt.NDArray[np.generic],
+    told: npt.NDArray[np.generic],
+    kept: npt.NDArray[np.bool_],
+    hospital: str = "first",
+    era: int = NO_ERA,
 ) -> list[Posterior]:
     """P(value | context, kept slots) of every factor, float64 (N, V), from told (N, S) and kept (N, S)."""
     age, sex, reason = context.astype(np.int64).T
-    out = [prior[age, sex, reason].copy() for prior in factors.priors()]
-    for index, (slot, channel) in enumerate(zip(SLOTS[loinc], channels(loinc), strict=True)):
+    out = [prior[age, sex, reason].copy() for prior in factors.priors(mix_of_era(hospital, era))]
+    for index, (slot, channel) in enumerate(zip(SLOTS[loinc], channels(loinc, hospital), strict=True)):
         said = told[:, index].astype(np.int64)
         said = np.where(said == UNTOLD, channel.shape[1] - 1, said)
         likelihood = np.where(kept[:, index, None], channel.T[said], 1.0)
@@ -132,11 +172,15 @@ class _Draws(Mapping[str, npt.NDArray[np.int8]]):
 
 
 def expected_probabilities(
-    context: npt.NDArray[np.generic], posterior: list[Posterior], rules: list[str], draws: int
+    context: npt.NDArray[np.generic],
+    posterior: list[Posterior],
+    rules: list[str],
+    draws: int,
+    shifts: truth.Shifts = truth.USUAL,
 ) -> dict[str, Floats]:
     """Mean of the true probabilities over draws from the posterior: task name to (N, K)."""
     columns = _Draws(context.astype(np.int8), posterior, draws)
-    return {name: p.mean(axis=1) for name, p in truth.probabilities(columns, rules).items()}
+    return {name: p.mean(axis=1) for name, p in truth.probabilities(columns, rules, shifts=shifts).items()}
 
 
 def charlson_probabilities(posterior: list[Posterior]) -> Floats:

@@ -123,7 +123,55 @@ def column(name: str) -> int:
     return [factor.name for factor in all_factors()].index(name)
 
 
+@dataclass(frozen=True, slots=True)
+class CaseMix:
+    """How a population differs from the first hospital's of 2024, as added log-weights. Hashable, to cache its tables.
+
+    `ages` (A,) and `reasons` (R,) of the context; `factors` of a factor's values; empty for no difference.
+    """
+
+    ages: tuple[float, ...] = ()
+    reasons: tuple[float, ...] = ()
+    factors: tuple[tuple[str, tuple[float, ...]], ...] = ()
+
+    def with_conditions(self, by_weight: tuple[float, float, float]) -> CaseMix:
+        """This mix with Charlson conditions of weight 1, 2 to 5 and 6 made more (or less) frequent."""
+        from training.synth.conditions import CONDITIONS
+
+        if not any(by_weight):
+            return self
+        known = dict(self.factors)
+        for condition in CONDITIONS:
+            before = known.get(condition.name, (0.0,) * (1 + len(condition.levels)))
+            added = (by_weight[0 if each.weight == 1 else 1 if each.weight < 6 else 2] for each in condition.levels)
+            known[condition.name] = (before[0], *(b + a for b, a in zip(before[1:], added, strict=True)))
+        return CaseMix(self.ages, self.reasons, tuple(known.items()))
+
+
+USUAL_MIX = CaseMix()
+
+
+def _tilted(table: Probabilities, added: tuple[float, ...]) -> Probabilities:
+    if not added:
+        return table
+    weights = table * np.exp(np.asarray(added))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+
 @cache
-def priors() -> tuple[Probabilities, ...]:
+def age_prior(mix: CaseMix = USUAL_MIX) -> Probabilities:
+    """P(age band), float64 (A,)."""
+    return _tilted(AGE_PRIOR, mix.ages)
+
+
+@cache
+def reasons_by_age(mix: CaseMix = USUAL_MIX) -> Probabilities:
+    """P(reason | age band) of a case mix, float64 (A, R)."""
+    return _tilted(reason_prior(), mix.reasons)
+
+
+@cache
+def priors(mix: CaseMix = USUAL_MIX) -> tuple[Probabilities, ...]:
     """The prior table (A, 2, R, V) of each factor, in column order."""
-    return tuple(factor.prior() for factor in all_factors())
+    added = dict(mix.factors)
+    return tuple(_tilted(factor.prior(), added.get(factor.name, ())) for factor in all_factors())

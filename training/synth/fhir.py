@@ -20,8 +20,12 @@ TEST_DATA = {
 
 
 def document_reference(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of the dataset (note_id, patient_id, encounter_id, note_type, authored, text) as a DocumentReference."""
-    authored: datetime = row["authored"]
+    """One row of the dataset (note_id, patient_id, encounter_id, note_type, authored, text) as a DocumentReference.
+
+    `authored` is a datetime, or seconds since 1970 UTC.
+    """
+    written: datetime | int = row["authored"]
+    authored = datetime.fromtimestamp(written, UTC) if isinstance(written, int) else written
     stamp = authored.astimezone(UTC).isoformat().replace("+00:00", "Z")
     note_type = NOTE_TYPES[row["note_type"]]
     coding = {"system": LOINC_SYSTEM, "code": note_type.loinc, "display": note_type.display}

@@ -16,7 +16,7 @@ from training.synth.generate import read_notes
 
 def ceilings(path: Path, split: str = "test", chars: float = np.inf) -> dict[str, tuple[float, float]]:
     """Task name to (latent, visible) AUROC against the true probabilities, notes cut at `chars` characters."""
-    columns = ["note_type", "context", "told", "ends", *(f"true_{task.name}" for task in BUILT_IN.values())]
+    columns = ["note_type", "authored", "context", "told", "ends", *(f"true_{task.name}" for task in BUILT_IN.values())]
     notes = read_notes(path, [split], columns)
     latent = latent_probabilities(notes)
     visible = visible_probabilities(notes, np.full(notes.num_rows, chars))

@@ -16,9 +16,11 @@ from lang1.note_types import DISCHARGE_SUMMARY, HISTORY_AND_PHYSICAL
 from training.synth import phrases as say
 from training.synth.conditions import CONDITIONS
 from training.synth.factors import all_factors, column
+from training.synth.hospitals import HOSPITALS
 from training.synth.phrases import Wording
 
 UNTOLD = -1
+MOST_TOLD = 0.97
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,15 @@ class Slot:
     def column(self) -> int:
         return column(self.factor)
 
-    def channel(self) -> npt.NDArray[np.float64]:
-        """P(told value | value), float64 (V, V + 1); the last column is "nothing written"."""
+    def channel(self, more: float = 1.0) -> npt.NDArray[np.float64]:
+        """P(told value | value), float64 (V, V + 1); the last column is "nothing written". `more` multiplies what is
+        told, up to MOST_TOLD."""
         levels = all_factors()[self.column].levels
         told = np.full(levels, self.told)
         if self.told_absent is not None:
             told[0] = self.told_absent
+        if more != 1:
+            told = np.minimum(told * more, MOST_TOLD)
         table = np.zeros((levels, levels + 1))
         table[:, :levels] = self.error / (levels - 1) * told[:, None]
         table[np.arange(levels), np.arange(levels)] = (1 - self.error) * told
@@ -96,17 +101,20 @@ SLOTS: dict[str, tuple[Slot, ...]] = {
 
 
 @cache
-def channels(loinc: str) -> tuple[npt.NDArray[np.float64], ...]:
-    """The channel table of every slot of a note type."""
-    return tuple(slot.channel() for slot in SLOTS[loinc])
+def channels(loinc: str, hospital: str = "first") -> tuple[npt.NDArray[np.float64], ...]:
+    """The channel table of every slot of a note type, as a hospital writes."""
+    told = HOSPITALS[hospital].told
+    return tuple(slot.channel(told.get(slot.factor, 1.0)) for slot in SLOTS[loinc])
 
 
-def draw_told(rng: np.random.Generator, loinc: str, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+def draw_told(
+    rng: np.random.Generator, loinc: str, values: npt.NDArray[np.int8], hospital: str = "first"
+) -> npt.NDArray[np.int8]:
     """What each slot of N notes tells, int8 (N, S), from the factors' values (N, F); UNTOLD for nothing."""
     slots = SLOTS[loinc]
     told = np.empty((len(values), len(slots)), dtype=np.int8)
     uniform = rng.random((len(values), len(slots)))
-    for index, (slot, table) in enumerate(zip(slots, channels(loinc), strict=True)):
+    for index, (slot, table) in enumerate(zip(slots, channels(loinc, hospital), strict=True)):
         edges = np.cumsum(table, axis=1)[values[:, slot.column]][:, :-1]
         drawn = (uniform[:, index : index + 1] > edges).sum(axis=1)
         told[:, index] = np.where(drawn == table.shape[1] - 1, UNTOLD, drawn)

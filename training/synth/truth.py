@@ -8,12 +8,13 @@ long, so that mortality informs LOS and not the reverse.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from lang1.tasks import BUILT_IN
+from training.synth import payer_policy
 from training.synth.conditions import CONDITIONS
 from training.synth.factors import REASONS
 
@@ -117,6 +118,25 @@ DENIAL_OUT_OF_NETWORK = np.array([0.0, 0.4, 1.2, 2.1, 1.7, 0.0], dtype=np.float3
 DENIAL_NECESSITY_INPATIENT = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Shifts:
+    """How the truth of N encounters differs from the usual. Arrays (N, 1) that broadcast with the columns."""
+
+    logit: Mapping[str, Floats] = field(default_factory=dict)
+    """Label rule to what is added to its logit."""
+    policy: Floats | None = None
+    """Share of the claims that are judged by the new payer policy, 0 to 1."""
+    los_steps: Floats | None = None
+    """(N, 1, 3), added to the logits of the steps to the second, third and fourth LOS class."""
+
+    def added(self, rule: str, logit: Floats) -> Floats:
+        """`logit` with the rule's shift."""
+        return logit + self.logit[rule] if rule in self.logit else logit
+
+
+USUAL = Shifts()
+
+
 def task_name(label_rule: str) -> str:
     """The registry's name of the task with this label rule. Raises LookupError when there is none."""
     for task in BUILT_IN.values():
@@ -138,6 +158,12 @@ def linear_score(effects: Mapping[str, tuple[float, ...]], columns: Columns) -> 
     return total
 
 
+def policy_score(columns: Columns) -> Floats:
+    """The score of denial under the new payer policy."""
+    known = payer_policy.AUTHORIZATION[columns["payer"], columns["authorization"]]
+    return np.asarray(linear_score(payer_policy.DENIAL, columns) + known, dtype=np.float32)
+
+
 def denial_score(columns: Columns) -> Floats:
     payer, inpatient = columns["payer"], columns["bed_status"] == 0
     score = linear_score(DENIAL, columns)
@@ -151,45 +177,63 @@ def sigmoid(score: npt.NDArray[np.floating]) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(score, -60, 60))), dtype=np.float32)
 
 
-def los_given_alive(score: Floats, constants: Constants) -> Floats:
+def los_given_alive(score: Floats, constants: Constants, steps: Floats | None = None) -> Floats:
     """Ordinal logistic: (..., 4) probabilities of the LOS classes, given that the patient lives."""
     cuts = np.asarray(constants.los_cuts, dtype=np.float32)
-    above = sigmoid(constants.los_scale * (score[..., None] - cuts))
+    logit = constants.los_scale * (score[..., None] - cuts)
+    above = sigmoid(logit if steps is None else logit + steps)
     ones = np.ones_like(above[..., :1])
     return np.asarray(np.concatenate([ones, above], axis=-1) - np.concatenate([above, 0 * ones], axis=-1))
 
 
 def probabilities(
-    columns: Columns, rules: Iterable[str] | None = None, constants: Constants = CONSTANTS
+    columns: Columns,
+    rules: Iterable[str] | None = None,
+    constants: Constants = CONSTANTS,
+    shifts: Shifts = USUAL,
 ) -> dict[str, Floats]:
     """Task name to P(option) (..., K) float32, for the tasks with these label rules; None for all of RULES."""
-    return {task_name(rule): RULES[rule](columns, constants) for rule in (RULES if rules is None else rules)}
+    return {task_name(rule): RULES[rule](columns, constants, shifts) for rule in (RULES if rules is None else rules)}
 
 
-def _readmission(columns: Columns, c: Constants) -> Floats:
-    return _binary(sigmoid(c.readmission_intercept + c.readmission_scale * linear_score(READMISSION, columns)))
+def _readmission(columns: Columns, c: Constants, shifts: Shifts) -> Floats:
+    logit = c.readmission_intercept + c.readmission_scale * linear_score(READMISSION, columns)
+    return _binary(sigmoid(shifts.added("readmission", logit)))
 
 
-def _dies(columns: Columns, c: Constants) -> Floats:
-    return sigmoid(c.mortality_intercept + c.mortality_scale * linear_score(MORTALITY, columns))
+def _dies(columns: Columns, c: Constants, shifts: Shifts) -> Floats:
+    logit = c.mortality_intercept + c.mortality_scale * linear_score(MORTALITY, columns)
+    return sigmoid(shifts.added("in_hospital_mortality", logit))
 
 
-def _mortality(columns: Columns, c: Constants) -> Floats:
-    return _binary(_dies(columns, c))
+def _mortality(columns: Columns, c: Constants, shifts: Shifts) -> Floats:
+    return _binary(_dies(columns, c, shifts))
 
 
-def _length_of_stay(columns: Columns, c: Constants) -> Floats:
-    dies = _dies(columns, c)[..., None]
-    alive = los_given_alive(linear_score(LENGTH_OF_STAY, columns), c)
+def stay_score(columns: Columns, c: Constants, shifts: Shifts) -> Floats:
+    """The score that the LOS classes of those who live are cut from."""
+    score = linear_score(LENGTH_OF_STAY, columns)
+    longer = shifts.logit.get("length_of_stay")
+    return score if longer is None else np.asarray(score + longer / np.float32(c.los_scale))
+
+
+def _length_of_stay(columns: Columns, c: Constants, shifts: Shifts) -> Floats:
+    dies = _dies(columns, c, shifts)[..., None]
+    alive = los_given_alive(stay_score(columns, c, shifts), c, shifts.los_steps)
     return np.asarray((1 - dies) * alive + dies * LOS_GIVEN_DEATH, dtype=np.float32)
 
 
-def _denial(columns: Columns, c: Constants) -> Floats:
-    return _binary(sigmoid(c.denial_intercept + c.denial_scale * denial_score(columns)))
+def _denial(columns: Columns, c: Constants, shifts: Shifts) -> Floats:
+    logit = c.denial_intercept + c.denial_scale * denial_score(columns)
+    denied = sigmoid(shifts.added("insurance_denial", logit))
+    if shifts.policy is not None:
+        anew = sigmoid(shifts.added("insurance_denial", payer_policy.logit_of(policy_score(columns))))
+        denied = np.asarray((1 - shifts.policy) * denied + shifts.policy * anew, dtype=np.float32)
+    return _binary(denied)
 
 
 # Label rule to probabilities; the Charlson index is missing because it is no matter of chance.
-RULES: dict[str, Callable[[Columns, Constants], Floats]] = {
+RULES: dict[str, Callable[[Columns, Constants, Shifts], Floats]] = {
     "readmission": _readmission,
     "in_hospital_mortality": _mortality,
     "length_of_stay": _length_of_stay,
