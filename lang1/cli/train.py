@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Train a model bundle.", no_args_is_help=True)
+from lang1.cli import train_pretrain
+
+app = typer.Typer(help="Train a model bundle, or pretrain what one starts from.", no_args_is_help=True)
+app.command("web-text")(train_pretrain.web_text)
+app.command()(train_pretrain.tokenizer)
+app.command()(train_pretrain.tokens)
+app.command()(train_pretrain.pretrain)
+app.command()(train_pretrain.convert)
 
 
 @app.command()
