@@ -1,25 +1,12 @@
-"""Grafana dashboards, built from the metrics and the task registry; `python -m monitoring.generate` writes them."""
+"""The five dashboards, built from the metrics and the task registry; `python -m monitoring.generate` writes them."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
-from grafana_foundation_sdk.models.common import GraphTresholdsStyleMode
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardCursorSync,
-    DataSourceRef,
-    Threshold,
-    ThresholdsMode,
-    VariableRefresh,
-)
 
 from lang1.label_rules import length_of_stay
 from lang1.tasks import Task, TaskRegistry
 from monitoring.calibration_eprocess import ALARM_E_VALUE
 from monitoring.drift import MIN_EFFECT
+from monitoring.panels import MARKS, Board, Panel
 from monitoring.rules import (
     AVAILABILITY_GOAL,
     INTAKE_OLD_S,
@@ -27,41 +14,9 @@ from monitoring.rules import (
     OUTBOX_OLD_S,
     SLOW_S,
     error_ratio,
-    selecting,
 )
 
-_SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _ALLOWED = 1 - AVAILABILITY_GOAL
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One panel: queries by their legend. `bound` draws a line from which values are bad."""
-
-    title: str
-    queries: Mapping[str, str]
-    unit: str = "short"
-    bound: float | None = None
-    says: str = ""
-    single: bool = False
-    """One figure, the newest, in place of a graph."""
-    width: int = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """One dashboard: rows of panels by their titles."""
-
-    uid: str
-    title: str
-    says: str
-    rows: Mapping[str, Sequence[Panel]]
-    days: int = 1
-    """How far back it looks."""
-
-    def expressions(self) -> list[str]:
-        """Every query of the board."""
-        return [query for panels in self.rows.values() for panel in panels for query in panel.queries.values()]
 
 
 def boards(registry: TaskRegistry) -> tuple[Board, ...]:
@@ -103,7 +58,13 @@ def _overview() -> Board:
                       {"hours": "(time() - max(lang1_monitor_last_success_timestamp_seconds{})) / 3600"},
                       unit="h", bound=MONITOR_STALE_S / 3600),
             ),
+            "Retraining": (
+                Panel("Requests for a retrained model, by what became of them",
+                      {"{{code}}": "max by (code) (lang1_retraining_requests{})"}),
+                Panel("Retraining job under way", {"running": "max(lang1_retraining_running{})"}),
+            ),
         },
+        marks=MARKS,
     )  # fmt: skip
 
 
@@ -145,6 +106,7 @@ def _service() -> Board:
                       {"{{code}}": "sum by (code) (rate(lang1_cards_total{}[10m])) * 60"}),
             ),
         },
+        marks=MARKS,
     )  # fmt: skip
 
 
@@ -160,7 +122,7 @@ def _drift(registry: TaskRegistry) -> Board:
         {
             "Alarms": (
                 Panel("Signals in alarm", {"{{signal}}": "max by (signal) (lang1_drift_alarm{}) == 1"},
-                      single=True, width=24),
+                      single=True, width=24, says="Nothing here: no signal is in alarm."),
             ),
             "Notes": (
                 Panel("Notes: weekly effect",
@@ -180,6 +142,7 @@ def _drift(registry: TaskRegistry) -> Board:
             "Scores": scores,
         },
         days=90,
+        marks=MARKS,
     )  # fmt: skip
 
 
@@ -206,7 +169,7 @@ def _quality(registry: TaskRegistry) -> Board:
     return Board(
         "lang1-quality", "Lang1: realised quality",
         "On mature outcomes alone; apart by whether the score was shown to somebody.",
-        {task.title: of(task) for task in registry.values()}, days=365,
+        {task.title: of(task) for task in registry.values()}, days=365, marks=MARKS,
     )  # fmt: skip
 
 
@@ -232,46 +195,5 @@ def _beds(registry: TaskRegistry) -> Board:
             ),
         },
         days=14,
+        marks=MARKS,
     )  # fmt: skip
-
-
-def grafana(board: Board) -> Any:
-    """The board as Grafana's dashboard model, for its JSON encoder."""
-    built = (
-        dashboard.Dashboard(board.title).uid(board.uid).description(board.says).tags(["lang1"])
-        .time(f"now-{board.days}d", "now").refresh("1m" if board.days == 1 else "1h").timezone("browser")
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
-        .with_variable(
-            dashboard.QueryVariable("namespace").label("Namespace").datasource(_SOURCE)
-            .query("label_values(lang1_model_info, namespace)").refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .include_all(True).all_value(".*")
-        )
-    )  # fmt: skip
-    for title, panels in board.rows.items():
-        built = built.with_row(dashboard.Row(title))
-        for panel in panels:
-            built = built.with_panel(_panel(panel))
-    return built.build()
-
-
-def _panel(panel: Panel) -> Any:
-    made: Any = stat.Panel() if panel.single else timeseries.Panel()
-    made = (
-        made.title(panel.title).datasource(_SOURCE).unit(panel.unit).span(panel.width).height(5 if panel.single else 8)
-    )
-    if panel.says:
-        made = made.description(panel.says)
-    if panel.bound is not None:
-        steps = [Threshold(value=None, color="green"), Threshold(value=panel.bound, color="red")]
-        made = made.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
-        if not panel.single:
-            made = made.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.DASHED))
-    for letter, (legend, query) in zip("ABCDEFGH", panel.queries.items(), strict=False):
-        made = made.with_target(prometheus.Dataquery().ref_id(letter).expr(in_namespace(query)).legend_format(legend))
-    return made
-
-
-def in_namespace(query: str) -> str:
-    """The query with the dashboard's own variable in every selector."""
-    return selecting(query, ['namespace=~"$namespace"'])

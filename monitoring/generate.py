@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 import yaml
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from lang1.tasks import BUILT_IN
-from monitoring.boards import boards, grafana
+from monitoring.alertmanager import HEAD, alertmanager_config
+from monitoring.boards import boards
+from monitoring.grafana import grafana_json
 from monitoring.rules import rule_groups
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,10 +35,11 @@ def generated() -> dict[Path, str]:
     """Every file that is made, and what it must hold."""
     files = {
         GENERATED / "rules.yaml": _HEAD + yaml.safe_dump(rule_groups(), sort_keys=False, width=1000),
+        GENERATED / "alertmanager.yaml": HEAD + yaml.safe_dump(alertmanager_config(), sort_keys=False, width=1000),
         CHART_FILES / "rules.yaml": chart_rules(),
     }
     for board in boards(BUILT_IN):
-        text = JSONEncoder(sort_keys=True, indent=1).encode(grafana(board)) + "\n"
+        text = grafana_json(board)
         for folder in (GENERATED, CHART_FILES):
             files[folder / "boards" / f"{board.uid}.json"] = text
     return files

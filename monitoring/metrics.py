@@ -84,6 +84,44 @@ outcomes_total = Counter(
     "lang1_outcomes_total", "Labels of stays written, by option or by the reason why there is none", ["task", "code"]
 )
 facts_total = Counter("lang1_facts_total", "Resources taken in as facts, by what became of them", ["type", "code"])
+retraining_requests = Gauge(
+    "lang1_retraining_requests", "Requests for a retrained model, by what became of them", ["code"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+retraining_running = Gauge(
+    "lang1_retraining_running", "1 while a retraining job is under way", multiprocess_mode="mostrecent"
+)
+retraining_last_end_timestamp_seconds = Gauge(
+    "lang1_retraining_last_end_timestamp_seconds",
+    "When a retraining job last came to an end, seconds since 1970: done, held for more outcomes, failed", ["code"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+rollout_stage = Gauge(
+    "lang1_rollout_stage", "1 for where the rollout stands: none, shadow or canary", ["code"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+rollout_share = Gauge(
+    "lang1_rollout_share", "Percent of encounters that the challenger answers", multiprocess_mode="livemostrecent"
+)
+canary_notes_total = Counter(
+    "lang1_canary_notes_total", "Notes answered while a canary is under way, newly scored or not", ["model_version"]
+)
+canary_fallbacks_total = Counter(
+    "lang1_canary_fallbacks_total", "Notes of the challenger that the champion answered in its place", ["code"]
+)
+shadow_notes_total = Counter(
+    "lang1_shadow_notes_total", "Notes for the model that did not answer: scored, or why not", ["code"]
+)
+guard_evidence = Gauge(
+    "lang1_guard_evidence", "Evidence against the challenger, on a log scale: at 1 the rollout ends", ["signal"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+guard_last_look = Gauge(
+    "lang1_guard_last_look_timestamp_seconds", "When the guard last came to an end, seconds since 1970",
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+rollbacks_total = Counter("lang1_automatic_rollbacks_total", "Rollouts that the guard ended")
+registry_failures_total = Counter("lang1_registry_failures_total", "Looks at the registry that failed")
 
 _GAUGE_FILE = re.compile(r"^gauge_live\w+_(\d+)\.db$")
 

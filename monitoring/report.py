@@ -171,7 +171,7 @@ def report_html(report: Report) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
-        f'content="light dark"><style>{_STYLE}</style></head><body><main>{"".join(body)}</main></body></html>\n'
+        f'content="light dark"><style>{PAGE_STYLE}</style></head><body><main>{"".join(body)}</main></body></html>\n'
     )
 
 
@@ -281,7 +281,7 @@ def _figure(identifier: str, title: str, description: str, lines: list[Line], la
     return f"<figure><figcaption>{escape(title)}. {escape(description)}</figcaption>{plot}</figure>"
 
 
-_STYLE = """
+PAGE_STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1b;--paper:#fff;--faint:#d5d5d5;--bad:#a4001d;
 --c0:#0b5cad;--c1:#b04a00;--c2:#1d6f42;--c3:#7a2f8f;--c4:#5c5200;--c5:#8a1c4a}
 @media (prefers-color-scheme:dark){:root{--ink:#ececec;--paper:#161616;--faint:#444;--bad:#ff9aa8;
@@ -294,6 +294,7 @@ tr.alarm td{color:var(--bad);font-weight:600}
 figure{margin:1.5rem 0}svg{width:100%;height:auto}svg text{fill:var(--ink);font-size:12px}
 .grid{stroke:var(--faint);stroke-width:1}.threshold{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:5 4}
 svg .threshold-name{fill:var(--bad)}.line{fill:none;stroke-width:1.8}
+.mark{stroke:var(--ink);stroke-width:1;stroke-dasharray:1 3}svg .mark-name{font-size:10px}
 .legend{list-style:none;margin:.3rem 0;padding:0;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem}
 svg.key{width:30px;height:12px}
 """ + "".join(f".line.c{i}{{stroke:var(--c{i})}}.dot.c{i}{{fill:var(--c{i})}}" for i in range(6))

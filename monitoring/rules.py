@@ -25,6 +25,8 @@ _NOTE_FAULTS: Final = "exception|transient|no-store|timeout"
 _WINDOWS: Final = ("5m", "30m", "1h", "6h", "3d")
 
 Severity = Literal["page", "ticket"]
+Remedy = Literal["retrain"]
+RETRAIN: Final[Remedy] = "retrain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Alert:
     expr: str
     summary: str
     description: str
+    remedy: Remedy | None = None
+    """What may be done about it without a person: the label by which Alertmanager routes it to the service."""
 
 
 def error_ratio(window: str) -> str:
@@ -47,6 +51,12 @@ def error_ratio(window: str) -> str:
 def _burn(factor: float, long: str, short: str) -> str:
     bound = f"{factor * (1 - AVAILABILITY_GOAL):.6g}"
     return f"{error_ratio(long)}{{}} > {bound} and {error_ratio(short)}{{}} > {bound}"
+
+
+def _of_loaded(labels: str, alarm: str) -> str:
+    # A gauge stays after its model was replaced: only that of a loaded one counts.
+    loaded = "max by (model_version) (lang1_model_info{}) == 1"
+    return f"max by ({labels}, model_version) ({alarm}{{}}) == 1 and on (model_version) {loaded}"
 
 
 def alerts() -> tuple[Alert, ...]:
@@ -123,20 +133,29 @@ def alerts() -> tuple[Alert, ...]:
             "Drift and calibration are not being watched. Scoring goes on.",
         ),
         Alert(
-            "Lang1Calibration", "ticket", "0m",
-            "max by (task, shown, direction) (lang1_calibration_alarm{}) == 1",
+            "Lang1Calibration", "ticket", "0m", _of_loaded("task, shown, direction", "lang1_calibration_alarm"),
             "{{ $labels.task }}: risks are {{ $labels.direction }}",
             "The calibration test has fired on mature outcomes: outcomes no longer follow the probabilities.",
+            RETRAIN,
         ),
         Alert(
-            "Lang1Quality", "ticket", "0m", "max by (task, shown) (lang1_quality_alarm{}) == 1",
+            "Lang1Quality", "ticket", "0m", _of_loaded("task, shown", "lang1_quality_alarm"),
             "{{ $labels.task }}: the model ranks patients worse than at its evaluation",
             "The interval of last month's realised AUROC lies wholly under the baseline less 0.02.",
+            RETRAIN,
         ),
         Alert(
-            "Lang1Drift", "ticket", "0m", "max by (signal) (lang1_drift_alarm{}) == 1",
+            "Lang1Drift", "ticket", "0m", _of_loaded("signal", "lang1_drift_alarm"),
             "{{ $labels.signal }} has moved away from the reference for two weeks",
             "Notes or scores look unlike those that the model was judged on. It may still be right.",
+            RETRAIN,
+        ),
+        Alert(
+            "Lang1RetrainingFailed", "ticket", "0m",
+            'max(lang1_retraining_last_end_timestamp_seconds{code="failed"}) '
+            '> (max(lang1_retraining_last_end_timestamp_seconds{code=~"done|held"}) or vector(0))',
+            "A retraining job failed, and none has come to its end since",
+            "Every try was killed or failed. The champion goes on serving.",
         ),
     )  # fmt: skip
 
@@ -197,7 +216,7 @@ def _rule(alert: Alert, scope: Mapping[str, str]) -> dict[str, Any]:
         "alert": alert.name,
         "expr": scoped(alert.expr, scope),
         "for": alert.hold,
-        "labels": {"severity": alert.severity, **scope},
+        "labels": {"severity": alert.severity, **({"remedy": alert.remedy} if alert.remedy else {}), **scope},
         "annotations": {
             "summary": alert.summary,
             "description": alert.description,

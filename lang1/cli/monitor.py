@@ -1,8 +1,10 @@
-"""`lang1 monitor replay`: the monitors over recorded history, at full speed and with their own clock."""
+"""`lang1 monitor`: the monitors over recorded history, and the boards of a Prometheus as pages."""
 
 from __future__ import annotations
 
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Watch scores, notes, calibration and realised quality.", no_args_is_help=True)
 
 _FIRST_WEEKS = re.compile(r"first (\d{1,3}) weeks")
+_DURATION = re.compile(r"(\d{1,6})([smhdw])")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.*|()-]{1,200}")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @app.callback()
@@ -72,6 +77,92 @@ def replay(
     if out is not None:
         for path in write_report(report, out):
             typer.echo(f"written: {path}", err=True)
+
+
+@app.command()
+def report(
+    prometheus: Annotated[str, typer.Option(help="Base URL of the Prometheus server, as http://127.0.0.1:9090.")],
+    out: Annotated[Path, typer.Option(help="Folder for one HTML page a board, and an index.")],
+    last: Annotated[
+        str | None, typer.Option(help="How far back, as 6h or 90d.", show_default="as each board has it")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="End of the range, as 2026-11-21T00:00:00Z.", show_default="now")
+    ] = None,
+    step: Annotated[str | None, typer.Option(help="Between two points, as 1m.", show_default="300 points")] = None,
+    board: Annotated[list[str] | None, typer.Option(help="A board's name, as lang1-drift; may be repeated.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Regular expression of the label namespace, where Prometheus has several.")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="A picture of each page too; needs Chromium.")] = False,
+    token_file: Annotated[Path | None, typer.Option(help="File with a bearer token for Prometheus.")] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="PEM file of the CA of its certificate.")] = None,
+    tasks: Annotated[Path | None, typer.Option(help="YAML file with a hospital's own tasks.")] = None,
+) -> None:
+    """Write the Grafana boards as HTML pages, from a Prometheus server, without Grafana.
+
+    Exit code 1 when Prometheus does not answer or refuses; 2 when the call is wrong.
+    """
+    from lang1.cli.progress import progress_bar
+    from lang1.tasks import BUILT_IN, load_tasks
+    from monitoring.board_data import fetch, span_of
+    from monitoring.board_page import board_file, board_page, index_page
+    from monitoring.boards import boards
+    from monitoring.pictures import take_picture
+    from monitoring.prometheus_api import PrometheusApi
+
+    every = boards(load_tasks(tasks) if tasks else BUILT_IN)
+    if unknown := sorted(set(board or ()) - {each.uid for each in every}):
+        raise typer.BadParameter(f"no board {unknown[0]}; there are {', '.join(each.uid for each in every)}")
+    if namespace is not None and not _NAMESPACE.fullmatch(namespace):
+        raise typer.BadParameter("namespace takes letters, digits and .*|()_- alone")
+    chosen = [each for each in every if not board or each.uid in board]
+    length_s, step_s = _seconds(last, "last"), _seconds(step, "step")
+    made_s = time.time()
+    end_s = _end_s(until, made_s)
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    panels = sum(len(row) for each in chosen for row in each.rows.values())
+    with (
+        PrometheusApi(prometheus, token_file=token_file, ca_file=ca_file) as api,
+        progress_bar("panels", total=panels) as advance,
+    ):
+        for each in chosen:
+            span = span_of(end_s, length_s or each.days * _UNIT_S["d"], step_s)
+            data = fetch(api, each, span, namespace, lambda: advance(1))
+            page = out / board_file(each)
+            page.write_text(board_page(data, chosen, made_s), encoding="utf-8")
+            written.append(page)
+    (out / "index.html").write_text(index_page(chosen, made_s), encoding="utf-8")
+    if png:
+        with progress_bar("pictures", total=len(written)) as advance:
+            for page in list(written):
+                take_picture(page, page.with_suffix(".png"))
+                written.append(page.with_suffix(".png"))
+                advance(1)
+    for path in (out / "index.html", *written):
+        typer.echo(f"written: {path}", err=True)
+
+
+def _seconds(text: str | None, option: str) -> float | None:
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text)
+    if found is None or not int(found[1]):
+        raise typer.BadParameter(f"--{option} is a number and s, m, h, d or w, as 6h; got {text}")
+    return int(found[1]) * _UNIT_S[found[2]]
+
+
+def _end_s(text: str | None, now_s: float) -> float:
+    if text is None:
+        return now_s
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise typer.BadParameter(f"--until is a time with its offset, as 2026-11-21T00:00:00Z; got {text}")
+    return moment.timestamp()
 
 
 def _reference(history: History, reference: str, weeks: int | None) -> tuple[ReferenceProfile, float | None]:

@@ -15,8 +15,9 @@ import yaml
 
 from lang1.tasks import BUILT_IN
 from monitoring import generate
-from monitoring.boards import Board, boards
-from monitoring.rules import RUNBOOK, Alert, alerts, metric_names, recording_rules, rule_groups
+from monitoring.boards import boards
+from monitoring.panels import Board
+from monitoring.rules import RETRAIN, RUNBOOK, Alert, alerts, metric_names, recording_rules, rule_groups
 
 ROOT = Path(__file__).resolve().parents[2]
 SCOPE = {"namespace": "here"}
@@ -33,6 +34,13 @@ class Course:
 
 def served(ok: str, failed: str) -> dict[str, str]:
     return {'lang1_requests_total{code="200"}': ok, 'lang1_requests_total{code="503"}': failed}
+
+
+def watched(alarm: str) -> dict[str, str]:
+    return {
+        alarm % "2": "0x9 1x30", alarm % "1": "1x40",
+        'lang1_model_info{model_version="2"}': "1x40", 'lang1_model_info{model_version="1"}': "0x40",
+    }  # fmt: skip
 
 
 # promtool's clock starts at 1970-01-01 00:00, a Thursday.
@@ -60,17 +68,23 @@ COURSES = {
         {"lang1_notes_scored_total": f"0+1x{9 * HOUR} {9 * HOUR}x300"}, 11 * HOUR + 30
     ),
     "Lang1MonitorStale": Course({"lang1_monitor_last_success_timestamp_seconds": f"0x{30 * HOUR}"}, 26 * HOUR + 1 + 10),
+    # The model before it is in alarm all along, and no longer loaded.
     "Lang1Calibration": Course(
-        {'lang1_calibration_alarm{task="t",shown="no",direction="understated"}': "0x9 1x30"}, 10
+        watched('lang1_calibration_alarm{task="t",shown="no",direction="understated",model_version="%s"}'), 10
     ),
-    "Lang1Quality": Course({'lang1_quality_alarm{task="t",shown="no"}': "0x9 1x30"}, 10),
-    "Lang1Drift": Course({'lang1_drift_alarm{signal="notes/length"}': "0x9 1x30"}, 10),
+    "Lang1Quality": Course(watched('lang1_quality_alarm{task="t",shown="no",model_version="%s"}'), 10),
+    "Lang1Drift": Course(watched('lang1_drift_alarm{signal="notes/length",model_version="%s"}'), 10),
+    # One came to its end at second 100, another failed at second 200, which is known from minute 10 on.
+    "Lang1RetrainingFailed": Course({
+        'lang1_retraining_last_end_timestamp_seconds{code="done"}': "100x40",
+        'lang1_retraining_last_end_timestamp_seconds{code="failed"}': "50x9 200x30",
+    }, 10),
 }  # fmt: skip
 LABELS = {
     "Lang1NotesFailing": {"code": "no-store"},
-    "Lang1Calibration": {"task": "t", "shown": "no", "direction": "understated"},
-    "Lang1Quality": {"task": "t", "shown": "no"},
-    "Lang1Drift": {"signal": "notes/length"},
+    "Lang1Calibration": {"task": "t", "shown": "no", "direction": "understated", "model_version": "2"},
+    "Lang1Quality": {"task": "t", "shown": "no", "model_version": "2"},
+    "Lang1Drift": {"signal": "notes/length", "model_version": "2"},
 }
 
 
@@ -90,7 +104,8 @@ def promtool() -> str:
 
 
 def scenario(alert: Alert, course: Course) -> dict[str, Any]:
-    labels = {"severity": alert.severity, **SCOPE, **LABELS.get(alert.name, {})}
+    remedy = {"remedy": alert.remedy} if alert.remedy else {}
+    labels = {"severity": alert.severity, **remedy, **SCOPE, **LABELS.get(alert.name, {})}
     summary = re.sub(r"{{ \$labels\.(\w+) }}", lambda name: labels[name[1]], alert.summary)
     annotations = {
         "summary": summary, "description": alert.description, "runbook_url": f"{RUNBOOK}#{alert.name.lower()}"
@@ -149,6 +164,11 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
 def test_pages_are_for_what_a_person_mends_at_night() -> None:
     tickets = {alert.name for alert in alerts() if alert.severity == "ticket"}
     assert {"Lang1Drift", "Lang1Calibration", "Lang1Quality"} <= tickets
+
+
+def test_retraining_is_the_remedy_of_what_the_monitor_alone_tells() -> None:
+    found = {alert.name for alert in alerts() if alert.remedy == RETRAIN}
+    assert found == {"Lang1Calibration", "Lang1Quality", "Lang1Drift"}
 
 
 def exported() -> set[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from sqlalchemy import insert
 
 from lang1.hospital_record import LabelPolicy
 from lang1.tasks import TaskRegistry
@@ -19,48 +17,15 @@ from serve.monitor.run import Judged, judge
 from serve.monitor.state import read_state, save_state
 from serve.outcomes.context import LabelContext
 from serve.outcomes.joined import LabelledPrediction
-from serve.outcomes.keys import outcome_id
 from serve.store.core import Store
-from serve.store.tables import Audit, Outcome, Prediction
-from serve.store.transaction import Transaction
 from tests.monitoring.streams import READMISSION, START_S, STAY, VERSION, Hospital, simulate
+from tests.serve.monitor.recorded_rows import BUNDLE, keep
 
-BUNDLE = "b" * 64
 REGISTRY = TaskRegistry([READMISSION, STAY])
 CONTEXT = LabelContext(
     tasks=tuple(REGISTRY.values()), policy=LabelPolicy(), timezone="UTC", feed_lag_ms=0, denials_final_after_days=None
 )
 WEEKS = 4
-
-
-def keep(transaction: Transaction, history: History) -> None:
-    """The history as rows of the database; a shown score has its audit."""
-    scores, outcomes, shown = [], [], []
-    for name, each in history.tasks.items():
-        for i, at_s in enumerate(each.time_s.tolist()):
-            at_ms, encounter, own_id = round(at_s * 1000), f"Encounter/{name}-{i}", str(uuid.uuid4())
-            payload = {
-                "probabilities": each.probabilities[i].tolist(), "note_type_match": True,
-                "note_type": each.task.note_types[0], "note_tokens": 300, "dropped_tokens": 0,
-            }  # fmt: skip
-            scores.append(
-                {"id": own_id, "note_key": own_id, "source": "test", "document": None, "text_sha256": "0" * 64,
-                 "task": name, "task_version": 1, "model_version": VERSION, "bundle_sha256": BUNDLE,
-                 "subject": f"Patient/{each.patient[i]}", "encounter": encounter, "last_updated_ms": at_ms,
-                 "superseded": False, "retracted": False, "payload": payload}
-            )  # fmt: skip
-            known_ms = round(float(each.known_s[i]) * 1000)
-            outcomes.append(
-                {"id": outcome_id("test", encounter, name), "source": "test", "encounter": encounter, "task": name,
-                 "option": int(each.label[i]), "origin": "given", "known_ms": known_ms, "first_recorded_ms": known_ms,
-                 "recorded_ms": known_ms, "changes": 0}
-            )  # fmt: skip
-            if each.shown[i]:
-                shown.append({"recorded_ms": at_ms, "action": "show", "source": "test", "request_id": "r",
-                              "prediction_ids": [own_id]})  # fmt: skip
-    for table, rows in ((Prediction, scores), (Outcome, outcomes), (Audit, shown)):
-        if rows:
-            transaction.connection.execute(insert(table), rows)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,34 @@
+"""Figures in a board's units, as people read them."""
+
+from __future__ import annotations
+
+import math
+
+
+def shown(value: float, unit: str = "short") -> str:
+    """A figure with its unit: `short`, `percentunit` (0 to 1), `s`, `h`, or `reqps`. A dash for none."""
+    if not math.isfinite(value):
+        return "–"  # noqa: RUF001 - a dash is what is meant
+    if unit == "percentunit":
+        return f"{value * 100:.3g}%"
+    if unit == "s":
+        return _seconds(value)
+    if unit == "h":
+        return f"{value:.3g} h"
+    return _short(value) + ("/s" if unit == "reqps" else "")
+
+
+def _short(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 10:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.4g}"
+
+
+def _seconds(value: float) -> str:
+    if abs(value) < 1:
+        return f"{value * 1000:.3g} ms" if value else "0 s"
+    for size, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if abs(value) >= 2 * size:
+            return f"{value / size:.3g} {name}"
+    return f"{value:.3g} s"

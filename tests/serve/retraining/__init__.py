@@ -1,0 +1,1 @@
+"""Requests for a retrained model, and the jobs that follow."""
