@@ -9,7 +9,7 @@ ARGS ?=
 # Test processes; those that share a running service stay in one.
 WORKERS ?= 2
 
-.PHONY: sbom audit demo serve test test-all check format bench bundle generated clean help
+.PHONY: sbom audit demo drill serve test test-all check format bench bundle generated clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ tests/node/node_modules: tests/node/package.json tests/node/package-lock.json
 
 demo: $(VENV)/.runtime   ## start the service, post a discharge summary and an H&P, print the risks, stop
 	$(BIN)/lang1 demo $(ARGS)
+
+drill: $(VENV)/.dev   ## play years of drift and repair through the live service; writes drill-report/
+	$(BIN)/lang1 drill $(ARGS)
 
 serve: $(VENV)/.runtime   ## the same service, staying up on http://127.0.0.1:8000
 	$(BIN)/lang1 serve $(ARGS)

@@ -30,6 +30,8 @@ CARD = "MODEL_CARD.md"
 REPORT = "evaluation.json"
 REFERENCE = "reference.json"
 """What scores and notes looked like on validation data: drift is judged against it."""
+TRAINING_NOTES = "training_notes.safetensors"
+"""Salted hashes of the notes that it was trained on: a gate holds its holdout against them."""
 REQUIRED_FILES = ("config.json", "tokenizer.json", CARD)
 """Beside these the weights: one file, or shards with their index."""
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024

@@ -24,6 +24,7 @@ from lang1.packing import PackedBatch, batches_by_tokens, pack
 from lang1.prompt import PackedPrompt, PromptEncoder
 from training.encoded import NO_LABEL, EncodedNotes
 from training.recipe import Optimization, RecipeError
+from training.resume import Position, TrainingState
 
 Logits = dict[str, npt.NDArray[np.float64]]
 Log = Callable[[dict[str, float]], None]
@@ -200,28 +201,40 @@ def train(
     objective: Objective,
     *,
     precision: str,
+    parameters: Iterable[nn.Parameter] | None = None,
     validate_every_steps: int = 0,
     patience_steps: int = 0,
     validate: Callable[[], dict[str, float]] | None = None,
     log: Log = lambda _: None,
+    state: TrainingState | None = None,
 ) -> TrainingHistory:
     """Train in place. With `validate` (which returns "score", higher is better), the best weights are restored at the
-    end and the run stops after `patience_steps` without a better one. Raises FloatingPointError for a NaN loss."""
+    end and the run stops after `patience_steps` without a better one. Raises FloatingPointError for a NaN loss.
+
+    `parameters` are those that learn, all by default. With `state` the run goes on where an earlier one was stopped:
+    `steps` and the generators must begin as they did then.
+    """
     device = next(model.parameters()).device
-    model.requires_grad_(True).train()
+    model.requires_grad_(parameters is None).train()
+    for parameter in parameters or ():
+        parameter.requires_grad_(True)
+    weights = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     extra = list(objective.parameters())
     optimizers = make_optimizers(model, optimization, extra)
-    history = TrainingHistory()
-    best_score, best_weights = -math.inf, None
-    started = time.monotonic()
-    for step in range(optimization.steps):
+    at, best_weights = Position(), None
+    if state is not None and (found := state.load(weights, extra, optimizers)) is not None:
+        at, best_weights = found
+        for _ in range(at.step):
+            next(steps)
+    begun = time.monotonic() - at.seconds
+    for step in range(at.step, optimization.steps):
         rate = learning_rate(step, optimization)
         rows = next(steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             terms = objective(model, rows)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         if optimization.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_([*model.parameters(), *extra], optimization.max_gradient_norm)
+            torch.nn.utils.clip_grad_norm_([*weights.values(), *extra], optimization.max_gradient_norm)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -233,26 +246,34 @@ def train(
             raise FloatingPointError(
                 f"the loss is {value} at step {step}; lower learning_rate or set max_gradient_norm"
             )
-        history.notes_seen += len(rows)
-        history.tokens_seen += sum(row.prompt.total_tokens for row in rows)
+        at.step = step + 1
+        at.notes_seen += len(rows)
+        at.tokens_seen += sum(row.prompt.total_tokens for row in rows)
         log({"step": step + 1, **measured_terms})
-        last = step + 1 == optimization.steps
-        if validate is not None and ((step + 1) % validate_every_steps == 0 or last):
-            measured = {"step": float(step + 1), **measured_terms, **validate()}
+        last = at.step == optimization.steps
+        if validate is not None and (at.step % validate_every_steps == 0 or last):
+            measured = {"step": float(at.step), **measured_terms, **validate()}
             if math.isnan(measured["score"]):
                 raise RecipeError("finetuning.validation_notes: a task has no AUROC on these few notes; raise it")
             model.train()
-            history.validations.append(measured)
-            if measured["score"] > best_score:
-                best_score, history.best_step = measured["score"], step + 1
-                best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            elif step + 1 - history.best_step >= patience_steps:
+            at.validations.append(measured)
+            if measured["score"] > at.best_score:
+                at.best_score, at.best_step = measured["score"], at.step
+                best_weights = {name: parameter.detach().clone() for name, parameter in weights.items()}
+            elif at.step - at.best_step >= patience_steps:
                 break
+        at.seconds = time.monotonic() - begun
+        if state is not None and not last and state.due(at.step):
+            state.save(at, weights, extra, optimizers, best_weights)
     if best_weights is not None:
-        model.load_state_dict(best_weights)
-    history.seconds = time.monotonic() - started
+        with torch.no_grad():
+            for name, parameter in weights.items():
+                parameter.copy_(best_weights[name])
     model.requires_grad_(False).eval()
-    return history
+    return TrainingHistory(
+        validations=at.validations, best_step=at.best_step, seconds=time.monotonic() - begun,
+        notes_seen=at.notes_seen, tokens_seen=at.tokens_seen,
+    )  # fmt: skip
 
 
 @torch.inference_mode()

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_model, save_file, save_model
 
-from lang1.bundle import CARD, MANIFEST, REFERENCE, REPORT, Bundle, BundleManifest, write_bundle
+from lang1.bundle import MANIFEST, Bundle, load_bundle
 from lang1.errors import BundleError
 from lang1.llama import PackedLlama, load_llama
 from lang1.notes import clean_text
 from lang1.prompt import PromptEncoder
 from lang1.tasks import BUILT_IN, TaskRegistry
-from monitoring.reference import MIN_REFERENCE_NOTES
-from training.card import model_card
+from training.checkpoints import Checkpoints
 from training.comprehension import AnswersAndFacts, told_facts
 from training.dataset import TRAIN, VALIDATION, Dataset, dataset_of
-from training.evaluation import choose_thresholds, fit_calibrators, rounded
+from training.evaluation import rounded
 from training.finetune import (
     Answers,
     Objective,
@@ -36,51 +31,17 @@ from training.finetune import (
     train,
 )
 from training.initial import fresh_model
+from training.lora import add_lora, merge_lora
 from training.notes import Split, load_split
 from training.recipe import QUESTION_TOKENS, Optimization, Recipe, RecipeError
-from training.reference import reference_profile
-from training.report import evaluate_model
+from training.resume import TrainingState, json_ready
+from training.sealing import Seal, Trained, notes_of, seal_model
 from training.synth.generate import read_notes
 from training.tokenizer import BOS_TOKEN, train_tokenizer
 
 Say = Callable[[str], None]
 NOT_TRAINING = ("evaluation_notes", "baseline_notes")
 """Recipe keys that change what is measured and not what is trained."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoints:
-    """Finished phases in a folder, so that a run that was stopped goes on after its last one.
-
-    A phase is found again only for the same data, the same recipe up to it and the same earlier phases.
-    """
-
-    folder: Path
-    notes_sha256: str
-
-    def _key(self, made_by: Mapping[str, Any]) -> str:
-        return hashlib.sha256(json.dumps([made_by, self.notes_sha256], sort_keys=True).encode()).hexdigest()
-
-    def load(self, phase: str, made_by: Mapping[str, Any], model: PackedLlama, say: Say) -> dict[str, Any] | None:
-        """Put a finished phase's weights into `model` and return what it measured; None when there is none."""
-        record = self.folder / f"{phase}.json"
-        if not record.exists():
-            return None
-        found = json.loads(record.read_text(encoding="utf-8"))
-        if found["key"] != self._key(made_by):
-            return None
-        load_model(model, str(self.folder / f"{phase}.safetensors"))
-        say(f"{phase}: taken from {self.folder}")
-        return dict(found["measured"])
-
-    def save(self, phase: str, made_by: Mapping[str, Any], model: PackedLlama, measured: Mapping[str, Any]) -> None:
-        """Keep a finished phase. The old record goes first and the new one comes last, whole or not at all."""
-        record = self.folder / f"{phase}.json"
-        record.unlink(missing_ok=True)
-        save_model(model, str(self.folder / f"{phase}.safetensors"))
-        fresh = record.with_suffix(".new")
-        fresh.write_text(json.dumps({"key": self._key(made_by), "measured": dict(measured)}), encoding="utf-8")
-        fresh.replace(record)
 
 
 def run_recipe(
@@ -90,11 +51,15 @@ def run_recipe(
     say: Say = print,
     registry: TaskRegistry = BUILT_IN,
     data: Path | None = None,
+    *,
+    seal: Seal | None = None,
 ) -> Bundle:
-    """Train the recipe's model and seal it as a bundle at `out`. `work` keeps what is made on the way, and is reused.
+    """Train the recipe's model and seal it as a bundle at `out`. `work` keeps what is made on the way, and is reused:
+    a run that was stopped goes on there, also in the middle of training.
 
     The notes are those of the dataset folder `data`, or of the recipe's synthetic hospital. Raises RecipeError.
     """
+    seal = seal or Seal()
     if out.exists() and not (out / MANIFEST).exists():
         raise BundleError(f"{out} exists and is not a bundle; give another folder for the bundle")
     work.mkdir(parents=True, exist_ok=True)
@@ -102,49 +67,25 @@ def run_recipe(
     asked, registry = registry, dataset.trained_tasks(registry)
     if left := [name for name in asked if name not in registry]:
         say(f"left out, because the notes have no labels of them: {', '.join(left)}")
+    base = _base_bundle(recipe, asked)
     model, encoder = start(recipe, registry, dataset, say)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     say(f"model: {parameters / 1e6:.2f} M parameters, vocabulary {encoder.vocab_size}, on {_device().type}")
     validation = load_split(dataset.folder, (VALIDATION,), encoder, registry)
-    phases = fit(recipe, model, encoder, dataset, validation, Checkpoints(work, dataset.notes_sha256), say)
+    checkpoints = Checkpoints(work, dataset.notes_sha256, every_steps=seal.checkpoint_every_steps)
+    phases = fit(recipe, model, encoder, dataset, validation, checkpoints, say, base)
 
     # The bundle keeps bfloat16 weights; everything that is measured is measured on them.
     model.load_state_dict({name: tensor.bfloat16().float() for name, tensor in model.state_dict().items()})
-    validation_logits = predict_logits(
-        model,
-        validation.notes,
-        encoder,
-        precision=recipe.precision,
-        indices=np.arange(min(len(validation.notes), recipe.evaluation_notes)),
-    )
-    calibrators = fit_calibrators(registry, validation_logits, validation.notes)
-    thresholds = choose_thresholds(registry, validation_logits, validation.notes, calibrators)
-    profile = reference_profile(
-        registry, validation_logits, validation.notes, calibrators,
-        model_version=recipe.version, source=f"{VALIDATION} notes of the training data",
-    )  # fmt: skip
-    if profile is None:
-        say(f"no reference profile: fewer than {MIN_REFERENCE_NOTES} {VALIDATION} notes; monitoring must make its own")
-    say(f"evaluating on {', '.join(dataset.test_splits)}")
-    report = evaluate_model(
-        model, encoder, registry, dataset, dataset.test_splits, calibrators, thresholds, precision=recipe.precision,
-        notes_per_split=recipe.evaluation_notes, baseline_notes=recipe.baseline_notes,
-    )  # fmt: skip
-    training = _training_record(recipe, dataset, parameters, phases)
-    with tempfile.TemporaryDirectory() as scratch:
-        files = Path(scratch)
-        _write_model_files(files, model, encoder)
-        (files / REPORT).write_text(json.dumps({"training": training, **report}, indent=2) + "\n", encoding="utf-8")
-        card = model_card(recipe, registry, parameters, dataset.description(), report)
-        (files / CARD).write_text(card, encoding="utf-8")
-        if profile is not None:
-            (files / REFERENCE).write_text(profile.model_dump_json() + "\n", encoding="utf-8")
-        return write_bundle(
-            out, files, name=recipe.name, version=recipe.version, demo=recipe.demo,
-            base="random initialisation" if recipe.base is None else recipe.base.name,
-            max_note_tokens=recipe.max_note_tokens, bos_token=encoder.bos_token, registry=registry,
-            calibrators=calibrators, thresholds=thresholds, training=training, evaluation=_summary(report),
-        )  # fmt: skip
+    evidence = notes_of(dataset, registry, base, seal.salt)
+    return seal_model(recipe, Trained(model, encoder, phases, evidence), dataset, validation, out, seal, say)
+
+
+def _base_bundle(recipe: Recipe, registry: TaskRegistry) -> Bundle | None:
+    """The bundle that training begins from, verified; None for a checkpoint or random weights. Raises BundleError."""
+    if recipe.base is None or not (recipe.base / MANIFEST).exists():
+        return None
+    return load_bundle(recipe.base, registry)
 
 
 def _device() -> torch.device:
@@ -176,7 +117,7 @@ def start(recipe: Recipe, registry: TaskRegistry, dataset: Dataset, say: Say) ->
 def _bos_token(base: Path) -> str | None:
     """The token that a bundle, or the `bos_token_id` of a checkpoint's config.json, says starts every note."""
     if (base / MANIFEST).exists():
-        return BundleManifest.model_validate_json((base / MANIFEST).read_text(encoding="utf-8")).bos_token
+        return load_bundle(base).manifest.bos_token
     bos_id = json.loads((base / "config.json").read_text(encoding="utf-8")).get("bos_token_id")
     tokens = json.loads((base / "tokenizer.json").read_text(encoding="utf-8")).get("added_tokens", [])
     return next((str(token["content"]) for token in tokens if token["id"] == bos_id), None)
@@ -201,24 +142,38 @@ def fit(
     validation: Split,
     checkpoints: Checkpoints,
     say: Say,
+    base: Bundle | None = None,
 ) -> dict[str, Any]:
     """Joint finetuning with early stopping on the mean AUROC over tasks, taken from `checkpoints` if it is there.
 
-    Returns what each phase measured, ready for JSON.
+    Of all weights, or of LoRA adapters that are then merged. Returns what each phase measured, ready for JSON.
     """
     made_by = recipe.model_dump(mode="json", exclude_none=True, exclude={"name", "version", *NOT_TRAINING})
     # The questions are part of what is trained: other words, other weights.
     made_by["tasks"] = [task.model_dump(mode="json") for task in encoder.registry.values()]
+    if base is not None:
+        made_by["base_sha256"] = base.sha256
     found = checkpoints.load("finetuning", made_by, model, say)
     if found is None:
-        found = _finetune(recipe, model, encoder, dataset, validation, say)
+        facts = np.random.default_rng([recipe.seed, 1])
+        state = checkpoints.under_way("finetuning", json_ready(made_by), {"facts": facts})
+        found = _finetune(recipe, model, encoder, dataset, validation, facts, state, say)
         checkpoints.save("finetuning", made_by, model, found)
+        state.clear()
     return {"finetuning": found}
 
 
 def _finetune(
-    recipe: Recipe, model: PackedLlama, encoder: PromptEncoder, dataset: Dataset, validation: Split, say: Say
+    recipe: Recipe,
+    model: PackedLlama,
+    encoder: PromptEncoder,
+    dataset: Dataset,
+    validation: Split,
+    facts: np.random.Generator,
+    state: TrainingState,
+    say: Say,
 ) -> dict[str, Any]:
+    """`facts` is what the choice of plain tokens is drawn from."""
     plan = recipe.finetuning
     split = load_split(dataset.folder, (TRAIN,), encoder, encoder.registry)
     picked = np.random.default_rng(recipe.seed).permutation(len(validation.notes))[: plan.validation_notes]
@@ -236,9 +191,11 @@ def _finetune(
             recipe.comprehension,
             model,
             plan.answer_space,
-            np.random.default_rng([recipe.seed, 1]),
+            facts,
         )
-    say(f"finetuning: {plan.optimization.steps} steps")
+    adapters = None if recipe.lora is None else add_lora(model, recipe.lora, recipe.seed)
+    what = "" if adapters is None else f" of LoRA, {sum(each.numel() for each in adapters):,} weights"
+    say(f"finetuning: {plan.optimization.steps} steps{what}")
     history = train(
         model,
         steps_of_rows(
@@ -251,11 +208,15 @@ def _finetune(
         plan.optimization,
         objective,
         precision=recipe.precision,
+        parameters=adapters,
         validate_every_steps=plan.validate_every_steps,
         patience_steps=plan.patience_steps,
         validate=validate,
         log=_logger(plan.optimization, say),
+        state=state,
     )
+    if adapters is not None:
+        merge_lora(model)
     return _measured(history)
 
 
@@ -271,44 +232,19 @@ def _measured(history: TrainingHistory) -> dict[str, Any]:
 
 def _logger(plan: Optimization, say: Say, every: int = 50) -> Callable[[dict[str, float]], None]:
     terms: dict[str, list[float]] = {}
-    started = time.monotonic()
+    started, first = time.monotonic(), 0
 
     def log(entry: dict[str, float]) -> None:
+        nonlocal first
         step = int(entry["step"])
+        # A run that goes on began at a later step.
+        first = first or step
         for name in entry.keys() - {"step"}:
             terms.setdefault(name, []).append(entry[name])
         if step % every == 0 or step == plan.steps:
-            pace = (time.monotonic() - started) / step
+            pace = (time.monotonic() - started) / (step - first + 1)
             left_min = pace * (plan.steps - step) / 60
             means = "  ".join(f"{name} {np.mean(terms[name][-every:]):.4f}" for name in sorted(terms))
             say(f"step {step}/{plan.steps}  {means}  {pace:.2f} s/step  {left_min:.0f} min left")
 
     return log
-
-
-def _training_record(recipe: Recipe, dataset: Dataset, parameters: int, phases: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "recipe": recipe.model_dump(mode="json", exclude_none=True),
-        "parameters": parameters,
-        "torch": torch.__version__.split("+")[0],
-        "data": dataset.record(),
-        "phases": phases,
-    }
-
-
-def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What `lang1 bundle inspect` shows; the whole report is the bundle's evaluation.json."""
-    return {
-        split: {task: {"auroc": entry["auroc"]} for task, entry in tasks.items()} for split, tasks in report.items()
-    }
-
-
-def _write_model_files(folder: Path, model: PackedLlama, encoder: PromptEncoder) -> None:
-    tied = ("lm_head.weight",) if model.config.tie_word_embeddings else ()
-    tensors = {
-        name: tensor.bfloat16().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in tied
-    }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config = model.config.to_hf() | {"dtype": "bfloat16"}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    encoder.save(folder / "tokenizer.json")

@@ -21,6 +21,9 @@ QUESTION_TOKENS = 128
 """Positions kept free behind a note for the longest question."""
 
 
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
 class RecipeError(Lang1Error):
     """A recipe names an unknown key or an impossible combination; the message names the key."""
 
@@ -88,6 +91,17 @@ class Comprehension(_Frozen):
     """Tokens a note that complete no statement and must say so."""
 
 
+class Lora(_Frozen):
+    """Low-rank adapters instead of all weights (paper, 5.4: query and value projections, rank 8, alpha 16)."""
+
+    r: Annotated[int, Field(ge=1, le=1024)] = 8
+    alpha: Annotated[int, Field(ge=1)] = 16
+    """The adapters' product is scaled by alpha / r."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    targets: Annotated[tuple[Projection, ...], Field(min_length=1)] = ("q_proj", "v_proj")
+    """Projections that get adapters, in every layer."""
+
+
 class Finetuning(_Frozen):
     optimization: Optimization
     answer_space: Literal["options", "vocabulary"] = "vocabulary"
@@ -119,16 +133,25 @@ class Recipe(_Frozen):
     model: ModelShape | None = None
     """A model from random weights, with a tokenizer of its own; or `base`."""
     base: Path | None = None
-    """A Llama-architecture checkpoint in Hugging Face format, with its tokenizer.json; or `model`."""
+    """A Llama-architecture checkpoint in Hugging Face format with its tokenizer.json, or a bundle; or `model`."""
     synth: SynthConfig | None = None
     """The synthetic hospital to train on; left out when the notes come from a dataset folder."""
     comprehension: Comprehension | None = None
     finetuning: Finetuning
+    lora: Lora | None = None
+    """Train adapters and merge them, rather than all weights; for a `base`."""
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
         if (self.model is None) == (self.base is None):
             raise ValueError("give either model (a shape, from random weights) or base (a checkpoint folder)")
+        if self.lora is not None:
+            if self.base is None:
+                raise ValueError("lora adapts a base; random weights are trained whole")
+            if self.finetuning.optimization.layer_matrices != "adamw":
+                raise ValueError("finetuning.optimization.layer_matrices must be adamw with lora")
+            if self.comprehension is not None:
+                raise ValueError("comprehension trains all weights; take it or lora out of the recipe")
         if self.model is not None:
             self._check_shape(self.model)
         if self.synth is not None:
