@@ -82,7 +82,7 @@ def fetch(
         Moment(mark.title, legend(mark.text, series.labels), at_s)
         for mark in board.marks
         for series in ask(mark.query, mark_step_s)
-        for at_s in _beginnings(series, mark_step_s)
+        for at_s in _beginnings(series)
         # What was so before the range is no event in it.
         if at_s > span.start_s + mark_step_s
     ]
@@ -94,11 +94,12 @@ def legend(template: str, labels: Mapping[str, str]) -> str:
     return _LEGEND.sub(lambda found: labels.get(found[1], ""), template).strip() or "value"
 
 
-def _beginnings(series: Series, step_s: float) -> list[float]:
+def _beginnings(series: Series) -> list[float]:
+    """When each event began: what comes back before the mark's time is over is a scrape that was missed."""
     found: list[float] = []
     last_s = float("-inf")
     for at_s, _ in series.points:
-        if at_s - last_s > 1.5 * step_s:
+        if at_s - last_s > MARK_S:
             found.append(at_s)
         last_s = at_s
     return found

@@ -11,7 +11,7 @@ from typing import Final
 from monitoring.board_data import BoardData, NamedSeries, Span
 from monitoring.panels import Board, Panel
 from monitoring.plots import Line, key_sample, line_plot
-from monitoring.units import shown
+from monitoring.units import shown, time_unit_s
 
 MAX_SERIES: Final = 24
 """Drawn on one graph; the others are counted."""
@@ -140,7 +140,8 @@ def _range(panel: Panel, found: Sequence[NamedSeries]) -> tuple[float, float]:
     if 0 < low < 0.7 * high:
         low = 0.0
     rough = ((high - low) or abs(high) or 1.0) / _STEPS
-    size = 10.0 ** math.floor(math.log10(rough))
+    scale = time_unit_s(high) if panel.unit == "s" else 1.0
+    size = scale * 10.0 ** math.floor(math.log10(rough / scale))
     for share in _ROUND:
         step = share * size
         bottom = math.floor(low / step + 1e-9) * step
@@ -200,7 +201,8 @@ main{max-width:84rem;margin:auto;padding:1rem}h1{margin:.4rem 0}h2{font-size:1.0
 h3{font-size:.95rem;margin:0}p{margin:.2rem 0}
 nav{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem}nav a{color:var(--c0)}nav a[aria-current]{font-weight:700}
 .row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:.8rem}
-.row:has(.narrow){grid-template-columns:repeat(auto-fit,minmax(min(100%,17rem),1fr))}.wide{grid-column:1/-1}
+.row:has(.narrow){grid-template-columns:repeat(auto-fit,minmax(min(100%,17rem),1fr))}
+.wide{grid-column:1/-1}.wide svg[role]{max-width:54rem}
 .panel{background:var(--card);border-radius:6px;padding:.7rem .8rem;min-width:0}
 .panel p,.moments{color:var(--soft);font-size:.85rem}.moments{margin:.2rem 0;padding-left:1.1rem}
 figure{margin:.3rem 0}svg{width:100%;height:auto}svg text{fill:var(--soft);font-size:11px}

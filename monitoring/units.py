@@ -28,7 +28,13 @@ def _short(value: float) -> str:
 def _seconds(value: float) -> str:
     if abs(value) < 1:
         return f"{value * 1000:.3g} ms" if value else "0 s"
-    for size, name in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if abs(value) >= 2 * size:
-            return f"{value / size:.3g} {name}"
-    return f"{value:.3g} s"
+    size = time_unit_s(value)
+    return f"{value / size:.3g} {_TIME_UNITS[size]}"
+
+
+_TIME_UNITS = {86_400.0: "d", 3600.0: "h", 60.0: "min", 1.0: "s"}
+
+
+def time_unit_s(value: float) -> float:
+    """Seconds of the unit in which so many seconds are shown."""
+    return next((size for size in _TIME_UNITS if abs(value) >= 2 * size), 1.0)

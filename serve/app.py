@@ -110,8 +110,8 @@ def _rollout(settings: Settings, env: dict[str, Any], scorer_env: dict[str, Any]
     if folder is None:
         return []
     from serve.rollout.challenger import ChallengerReplica
+    from serve.rollout.checking import replicas_of
     from serve.rollout.guard import GuardReplica
-    from serve.rollout.wiring import replicas_of
 
     shared: dict[str, Any] = {
         "logging_config": logging_config(settings),

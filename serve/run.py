@@ -18,7 +18,7 @@ from serve.auth.gate import check_authentication
 from serve.errors import SettingsError
 from serve.metrics_folder import drop_earlier_runs
 from serve.ray_environment import set_local_ray_environment
-from serve.rollout.wiring import check_registry, replicas_of
+from serve.rollout.checking import check_registry, replicas_of
 from serve.settings import Settings
 
 OBJECT_STORE_BYTES = 200 * 2**20

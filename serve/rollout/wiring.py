@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serve.errors import SettingsError
 from serve.rollout.arms import Arms
+from serve.rollout.checking import replicas_of
 from serve.rollout.client import ChallengerClient
 from serve.rollout.following import Following
 from serve.rollout.tally import Tally
 from serve.settings import Settings
-
-
-def replicas_of(settings: Settings) -> int:
-    """How many processes the challenger has."""
-    return settings.challenger_replicas or settings.scorer_replicas
 
 
 def make_arms(settings: Settings, handles: Sequence[Any]) -> Arms | None:
@@ -36,18 +31,3 @@ def make_arms(settings: Settings, handles: Sequence[Any]) -> Arms | None:
     arms = Arms(settings, following, ChallengerClient(challenger, replicas_of(settings)), report, summary)
     arms.start()
     return arms
-
-
-def check_registry(settings: Settings) -> None:
-    """Raise SettingsError where the registry cannot be opened or has no champion, before anything is started."""
-    from lang1.registry import Registry, RegistryError
-
-    folder = settings.resolved_registry
-    if folder is None:
-        return
-    try:
-        champion = Registry.open(folder).channels().champion
-    except RegistryError as error:
-        raise SettingsError(f"registry: {error}") from None
-    if champion is None:
-        raise SettingsError(f"registry: {folder} has no champion; set one with `lang1 registry champion`")

@@ -150,7 +150,8 @@ def test_a_changed_bundle_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
 def test_data_synth_writes_notes_and_manifest(tmp_path: Path) -> None:
     done = runner.invoke(app, ["data", "synth", "--out", str(tmp_path / "d"), "--patients", "50", "--seed", "3"])
     assert done.exit_code == 0, done.output
-    assert {path.name for path in (tmp_path / "d").iterdir()} == {"notes.parquet", "manifest.json"}
+    written = {"notes.parquet", "outcomes.parquet", "events.parquet", "manifest.json"}
+    assert {path.name for path in (tmp_path / "d").iterdir()} == written
 
 
 @pytest.mark.slow

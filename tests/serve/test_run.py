@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -39,3 +41,9 @@ def test_a_port_that_becomes_free_is_waited_for() -> None:
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"host: cannot listen on 192\.0\.2\.1"):
         run._wait_for_port("192.0.2.1", 8000)
+
+
+def test_ray_is_not_imported_before_its_environment_is_set() -> None:
+    """It reads at its import which addresses to listen on, and whether to ask for a token."""
+    code = "import sys, serve.run, serve.settings; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from monitoring.drift import MIN_WINDOW_NOTES
 from monitoring.replay import MonitorState
 from training.drill.plan import DrillPlan
 from training.drill.story import DENIAL, Event, LiveStage, MonthTruth
@@ -35,13 +37,15 @@ def promises(
     hurt = [each.champion for each in truth if each.month >= f"{plan.policy_day:%Y-%m}"
             and each.model_version == crowned[0][0]]  # fmt: skip
     after = [each.champion for each in truth if each.model_version != crowned[0][0]]
+    # Monitors judge by whole weeks, and read a window when it has 500 notes.
+    two_windows = 2 * timedelta(weeks=math.ceil(MIN_WINDOW_NOTES / (7 * plan.watched_a_day)))
     quiet_days = (plan.template_day - plan.first_day).days
     found: dict[str, dict[str, Any]] = {
         "at most one false alarm in the quiet time": {
             "found": f"{len(quiet)} in {quiet_days / 365:.1f} years", "kept": len(quiet) <= 1},
-        "the new template is found within 3 weeks": {
-            "found": str(drift[0] - plan.template_day) if drift else "not found",
-            "kept": bool(drift) and drift[0] - plan.template_day <= timedelta(days=21)},
+        "the new template is found within two windows of 500 notes": {
+            "found": f"{(drift[0] - plan.template_day).days} days" if drift else "not found",
+            "kept": bool(drift) and drift[0] - plan.template_day <= two_windows},
         "the payers' new rules set off the calibration alarm of denial": {
             "found": f"{denial[0]}, {(denial[0] - plan.policy_day).days} days later" if denial else "no alarm",
             "kept": bool(denial)},

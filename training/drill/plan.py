@@ -40,7 +40,8 @@ class DrillPlan(BaseModel):
     """Of the watched stays, the share whose notes go through the service over HTTP."""
     rollout_share: float = Field(default=0.25, gt=0, le=1)
     """The same while a rollout is under way."""
-    template_size: float = Field(default=1.0, gt=0, le=1)
+    template_size: float = Field(default=0.3, gt=0, le=1)
+    """Share of the notes that use the new template."""
     policy_size: float = Field(default=0.5, gt=0, le=1)
     stage_weeks: int = Field(default=1, ge=1)
     """Weeks that shadow and each canary step last."""
@@ -70,7 +71,7 @@ class DrillPlan(BaseModel):
             warm_up_years=4,
             temporal_years=(),
             scenarios=(
-                NoteTemplate(first_day=self.template_day, size=self.template_size),
+                NoteTemplate(first_day=self.template_day, size=self.template_size, late=()),
                 PayerPolicy(first_day=self.policy_day, size=self.policy_size),
             ),
         )

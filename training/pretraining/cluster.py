@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,8 @@ def ray_cluster(address: str, out: Path, workers: int, gpus: int) -> Iterator[No
             if attempt == _STARTS or address != LOCAL:
                 raise PretrainError(f"Ray did not start or answer at {address} ({type(error).__name__})") from None
     try:
-        yield
+        # Ray reports lost workers on standard output, which is for the answer.
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         ray.shutdown()

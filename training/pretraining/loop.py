@@ -66,7 +66,6 @@ class Pretraining:
         if recipe.evaluation is not None and asked_of:
             self._probes = Probes(recipe, tokens, asked_of, world)
         self._rollbacks = self._read_rollbacks()
-        self._loss = sequence_loss
         if recipe.compile and world.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
 
@@ -92,10 +91,8 @@ class Pretraining:
             if detector.spikes(loss, norm):
                 self._optimizer.drop_gradients()
                 if len(self._rollbacks.skipped) >= recipe.spikes.max_rollbacks:
-                    stopped, failed = (
-                        f"a loss spike after {recipe.spikes.max_rollbacks} rollbacks; lower the learning rate",
-                        True,
-                    )
+                    stopped = f"a loss spike after {recipe.spikes.max_rollbacks} rollbacks; lower the learning rate"
+                    failed = True
                     break
                 state = self._go_back(state.step, loss, norm, detector.limit(), end)
                 detector = SpikeDetector(recipe.spikes, state.losses)
@@ -151,7 +148,7 @@ class Pretraining:
         total = torch.zeros((), device=self._world.device)
         for index, rows in enumerate(micro_batches):
             self._model.accumulate(last=index + 1 == len(micro_batches))
-            loss = self._loss(self._model.module, rows) / len(micro_batches)
+            loss = sequence_loss(self._model.module, rows) / len(micro_batches)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return self._world.mean(total)

@@ -33,8 +33,8 @@ def summary(out: Path, outcome: dict[str, Any]) -> dict[str, Any]:
         described |= {
             "loss": {"first": round(lines[0]["loss"], 4), "last": round(lines[-1]["loss"], 4)},
             "seconds_of_steps": round(sum(line["step_s"] for line in lines), 1),
-            "tokens_per_s_per_device": median(line["tokens_per_s_per_device"] for line in lines),
-            "mfu": median(line["mfu"] for line in lines),
+            "tokens_per_s_per_device": round(median(line["tokens_per_s_per_device"] for line in lines), 1),
+            "mfu": round(median(line["mfu"] for line in lines), 4),
         }
     for key in _MEASURED:
         described[key] = [{"step": line["step"], **_rounded(line[key])} for line in lines if key in line]

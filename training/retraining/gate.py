@@ -55,6 +55,8 @@ class GateReport(_Frozen):
     holdout: dict[str, TaskSample]
     bounds: Bounds
     checks: tuple[Check, ...]
+    expected_shift: dict[str, float] = {}
+    """Task to the mean difference of logits: what a rollout's guard takes for meant."""
     tasks: tuple[TaskJudgement, ...] = ()
 
 
@@ -84,6 +86,7 @@ def judge(
             verdict=verdict, reasons=tuple(bad) or (_passed(tasks, holdout, bounds),), champion=champion.sha256,
             challenger=challenger_sha256, holdout_sha256=holdout.sha256, holdout_as_of=holdout.manifest.as_of,
             holdout=holdout.manifest.tasks, bounds=bounds, checks=tuple(checks), tasks=tuple(tasks),
+            expected_shift={each.task: each.shift for each in tasks if each.shift is not None},
         )  # fmt: skip
 
     try:

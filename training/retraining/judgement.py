@@ -20,6 +20,9 @@ from training.retraining.subgroups import Flags, Rows, Subgroup, Verdict, judge_
 
 Floats = npt.NDArray[np.float64]
 
+_CLIP = 1e-4
+"""Of probabilities whose logits are compared, as the rollout's guard has it."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +71,8 @@ class TaskJudgement(_Frozen):
     champion_calibration: Calibration | None = None
     challenger_calibration: Calibration | None = None
     brier: Brier | None = None
+    shift: float | None = None
+    """Mean difference of the adverse probability's logits, challenger less champion, in the population."""
     subgroups: tuple[Subgroup, ...] = ()
 
 
@@ -115,12 +120,19 @@ def judge_task(task: Task, champion: Floats, challenger: Floats, rows: Rows, bou
         champion_calibration=calibrations[0],
         challenger_calibration=calibrations[1],
         brier=Brier(champion=brier.other, challenger=brier.one, difference=brier.difference, lower=brier.lower),
+        shift=_shift(p, q, rows.weights),
         subgroups=subgroups,
     )
 
 
 def _adverse(task: Task, probabilities: Floats) -> Floats:
     return np.asarray(probabilities[:, list(task.adverse_options)].sum(axis=1))
+
+
+def _shift(challenger: Floats, champion: Floats, weights: Floats) -> float:
+    one, other = (np.clip(each, _CLIP, 1 - _CLIP) for each in (challenger, champion))
+    gap = np.log(one / (1 - one)) - np.log(other / (1 - other))
+    return float((weights * gap).sum() / weights.sum())
 
 
 def _classes(task: Task, labels: npt.NDArray[np.int8], bounds: Bounds) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -53,7 +53,7 @@ SYSTEMS: Pool = (
     "Skin: no new mole, no sore that does not heal, dry in winter.",
     "Neurologic: no tremor, no new numbness, handwriting as before.",
     "Psychiatric: mood described as even, sleeps about {n} hours, enjoys visits.",
-    "Endocrine: no heat or cold intolerance, no change of voice.",
+    "Endocrine: no intolerance of heat or chill, no change of voice.",
     "Hematologic: no easy bruising, no gum bleeding when brushing.",
     "Allergic: sneezing in {month}, otherwise nothing of note.",
     "Breast: no lump felt, last imaging in {month}.",

@@ -39,7 +39,7 @@ from tests.serve.retraining.parts import Work
 from tests.serve.service import RunningService
 
 OUT = Path(__file__).parents[3] / "docs" / "images" / "boards"
-CHANGE_WEEK = 9
+CHANGE_WEEK = 7
 FIRST_WEEKS = 3
 UNITS = ("Cardiology", "General medicine", "Surgery", "Intensive care")
 _PAUSE_S = 0.35

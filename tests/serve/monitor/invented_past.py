@@ -31,7 +31,7 @@ PATIENTS = 300
 STAYS_A_DAY = 45
 SOURCE = "history"
 TEMPLATE_TOKENS = 1.18
-MORE_DENIALS = 0.12
+MORE_DENIALS = 0.2
 SHOWN = 0.25
 
 
@@ -78,6 +78,7 @@ def past(
 ) -> Rows:  # fmt: skip
     """`weeks` of scores and outcomes from `begin_s` on."""
     rng = np.random.default_rng(5)
+    most = max(note.tokens for note in notes)
     scores: list[dict[str, Any]] = []
     outcomes: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
@@ -85,13 +86,14 @@ def past(
         note = notes[int(rng.integers(len(notes)))]
         at_s = begin_s + float(rng.random()) * weeks * WEEK_S
         changed = at_s >= begin_s + change_week * WEEK_S
-        tokens = min(511, round(note.tokens * (TEMPLATE_TOKENS if changed else 1.0)))
+        longer = round(note.tokens * TEMPLATE_TOKENS) if changed else note.tokens
+        tokens, dropped = min(most, longer), max(note.dropped, longer - most)
         encounter, is_shown = f"Encounter/past-{i}", rng.random() < SHOWN
         for task in registry.values():
             own_id, at_ms = str(uuid.UUID(bytes=rng.bytes(16))), round(at_s * 1000)
             payload = {
                 "probabilities": note.probabilities[task.name], "note_type": note.note_type, "note_tokens": tokens,
-                "note_type_match": task.trained_on(note.note_type), "dropped_tokens": note.dropped,
+                "note_type_match": task.trained_on(note.note_type), "dropped_tokens": dropped,
             }  # fmt: skip
             scores.append(
                 {"id": own_id, "note_key": own_id, "source": SOURCE, "document": None, "text_sha256": "0" * 64,

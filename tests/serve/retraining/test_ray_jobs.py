@@ -215,12 +215,13 @@ def test_a_real_ray_with_its_token_runs_the_job(tmp_path: Path) -> None:
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
     head = subprocess.Popen(
         [sys.executable, "-c", HEAD, str(free_port())], env=environment, text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=(tmp_path / "head.log").open("wb"), cwd=tmp_path,
     )  # fmt: skip
     assert head.stdin is not None
     assert head.stdout is not None
     try:
-        url = head.stdout.readline().strip()
+        url = next((line.strip() for line in head.stdout if line.startswith("http://")), None)
+        assert url, (tmp_path / "head.log").read_text()[-2000:]
         given = work.settings(ray_jobs_url=url, ray_jobs_token_file=str(token), ray_jobs_cpus=0.5)
         jobs = RayJobs(settings(tmp_path / "state", **given))
         wait_for(lambda: _begun(jobs, "lang1-retraining-r1-1"), 120)

@@ -144,7 +144,7 @@ def test_shadow_scores_go_with_the_score_that_was_answered(rig: Rig) -> None:
     assert rig.store.read(count, ShadowScore) == 0
 
 
-def test_a_patient_who_is_forgotten_meanwhile_leaves_no_shadow(rig: Rig) -> None:
+def test_a_patient_who_is_forgotten_meanwhile_leaves_no_shadow_and_others_do(rig: Rig) -> None:
     async def body() -> None:
         await rig.shadow()
         real = rig.scorer.score
@@ -154,9 +154,11 @@ def test_a_patient_who_is_forgotten_meanwhile_leaves_no_shadow(rig: Rig) -> None
             return await real(*given)  # type: ignore[arg-type]
 
         rig.scorer.score = forgets  # type: ignore[method-assign, assignment]
-        await rig.score(job(1, encounter="Encounter/1"))
-        assert rig.store.read(count, ShadowScore) == 0
-        assert rig.store.read(count_shadow_scores, str(rig.registry.channels().rollout_id)) == {}
+        other = job(2, encounter="Encounter/2", subject="Patient/p2")
+        await rig.score(job(1, encounter="Encounter/1"), other)
+        # Those that were scored in the same batch are kept.
+        rollout_id = str(rig.registry.channels().rollout_id)
+        assert rig.store.read(count_shadow_scores, rollout_id) == {task.name: 1 for task in TASKS}
 
     in_loop(body)
 

@@ -20,8 +20,9 @@ from tests.serve.store_notes import note
 
 OLD_MS, NEW_MS = 1_000_000, 9_000_000
 GONE, KEPT = "gone", "kept"
-# What these hold is no patient's: an audit row is kept, and a feed's place and a used token name nobody.
-NOBODYS = {"audit", "cursors", "used_tokens", "intake"}
+# What these hold is no patient's: an audit row is kept, and a feed's place, a used token and a request
+# for retraining name nobody.
+NOBODYS = {"audit", "cursors", "used_tokens", "intake", "retraining_requests"}
 
 
 @pytest.fixture

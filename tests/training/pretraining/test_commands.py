@@ -54,3 +54,14 @@ def test_the_documents_table_is_of_the_recipes() -> None:
         assert round(weights / {"M": 1e6, "B": 1e9}[unit], digits) == float(number)
         assert (model.max_position_embeddings, recipe.optimization.batch_sequences) == (int(context), int(batch))
         assert recipe.optimization.steps == int(steps.replace(",", ""))
+
+
+def test_the_documents_figures_are_of_the_recorded_run() -> None:
+    recorded = json.loads((DOCUMENT.parents[1] / "bench" / "results" / "pretrain-demo.json").read_text())
+    text = DOCUMENT.read_text()
+    for measured in recorded["validation"]:
+        assert f"| {measured['step']} | {measured['clinical']:.2f} | {measured['web']:.2f} |" in text
+    assert f"{recorded['seconds_of_steps']:.0f} seconds, at {recorded['tokens_per_s_per_device']:,.0f} tokens/s" in text
+    assert f"{recorded['step']} steps, {recorded['tokens']:,} tokens" in text
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (DOCUMENT.parent / target).exists(), target

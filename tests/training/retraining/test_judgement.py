@@ -64,6 +64,7 @@ def test_an_equal_challenger_passes_with_all_its_figures() -> None:
     assert found.unseen_patients is not None and found.unseen_events == int((rows.labels[~rows.seen] == 1).sum())
     assert {each.name: each.verdict for each in found.subgroups} == {"sex=female": "pass", "sex=male": "pass"}
     assert found.tested == "AUROC of yes against no"
+    assert found.shift is not None and abs(found.shift) < 0.1
 
 
 def test_a_challenger_that_ranks_worse_fails_with_both_bounds() -> None:
@@ -100,6 +101,8 @@ def test_bad_calibration_fails_though_ranking_is_as_good(change: dict[str, float
     found = judge_task(BINARY, champion, challenger, rows, BOUNDS)
     assert found.verdict is Verdict.FAIL and any(named in reason for reason in found.reasons)
     assert not any("AUROC" in reason for reason in found.reasons)
+    if "stretch" not in change:
+        assert found.shift == pytest.approx(change["shift"], abs=0.06)
 
 
 def test_calibration_is_that_of_the_population() -> None:
