@@ -122,7 +122,7 @@ def _drift(registry: TaskRegistry) -> Board:
         {
             "Alarms": (
                 Panel("Signals in alarm", {"{{signal}}": "max by (signal) (lang1_drift_alarm{}) == 1"},
-                      single=True, width=24, says="Nothing here: no signal is in alarm."),
+                      single=True, width=24, says="Empty while no signal is in alarm."),
             ),
             "Notes": (
                 Panel("Notes: weekly effect",
